@@ -1,0 +1,1 @@
+"""Everything that touches a submission: its archive, detection, environment, box, run and grade."""

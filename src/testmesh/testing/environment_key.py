@@ -1,0 +1,52 @@
+"""The name of an environment: everything that decides what is in it."""
+
+import hashlib
+import json
+import platform
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+from testmesh.testing.project_files import tree_digest
+from testmesh.testing.requirements import RequirementSet
+
+_LAYOUT = 1  # raised when environments are built in another way, so that old ones are not used
+
+
+@dataclass(frozen=True, slots=True)
+class Interpreter:
+    """A Python that environments can be made of. `version` as in `3.11.7`."""
+
+    path: Path
+    version: str
+    implementation: str
+    platform: str
+    prefix: str  # of the installation itself, also where `path` is in a virtual environment
+
+
+def running_interpreter() -> Interpreter:
+    """The one that runs this process."""
+    return Interpreter(
+        path=Path(sys.executable),
+        version=platform.python_version(),
+        implementation=sys.implementation.name,
+        platform=sysconfig.get_platform(),
+        prefix=sys.base_prefix,
+    )
+
+
+def environment_key(project: Path, requirements: RequirementSet, interpreter: Interpreter, installer: str) -> str:
+    """32 hexadecimal digits. Reads the project's files only where one of its paths is installed."""
+    described = {
+        "layout": _LAYOUT,
+        "installer": installer,
+        "python": [interpreter.version, interpreter.implementation, interpreter.platform, interpreter.prefix],
+        "lines": requirements.lines,
+        "constraints": requirements.constraints,
+        "paths": [
+            [path.path if path.is_archive else "", path.extras, path.marker, tree_digest(project / path.path)]
+            for path in requirements.paths
+        ],
+    }
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]

@@ -1,0 +1,105 @@
+"""Everything between an archive and a module's result: unpacked once, environment once, then module after module."""
+
+import hashlib
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from testmesh.errors import InfrastructureError, TestmeshError
+from testmesh.model import ModulePlan, ModuleResult, Options, Project, Service
+from testmesh.testing.archive import lay_over, unpack
+from testmesh.testing.cancellation import Cancellation
+from testmesh.testing.environments import Environment, EnvironmentCache
+from testmesh.testing.folders import remove_tree
+from testmesh.testing.grading import environment_failed, grade_module
+from testmesh.testing.project_files import FolderFiles
+from testmesh.testing.requirements import read_requirements
+from testmesh.testing.runner import ModuleRunner, RunRequest
+from testmesh.testing.services import services_for
+from testmesh.testing.single_flight import SingleFlight
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedProject:
+    """A project whose modules can be run: its code, which is only read, and its environment."""
+
+    code: Path
+    environment: Environment
+    services: tuple[Service, ...]
+    options: Options
+
+
+class Workshop:
+    """Safe from any thread. `folder` is this node's alone; what an earlier run left in it is removed."""
+
+    def __init__(self, folder: Path, environments: EnvironmentCache, runner: ModuleRunner, *, allow_vcs: bool) -> None:
+        self._folder = folder
+        self._environments = environments
+        self._runner = runner
+        self._allow_vcs = allow_vcs
+        self._flights: SingleFlight[Path] = SingleFlight()
+        self._unpacked: dict[tuple[str, str], Path] = {}
+        self._lock = threading.Lock()
+        if folder.exists():
+            remove_tree(folder)
+        folder.mkdir(parents=True)
+
+    def prepare(
+        self, evaluation_id: str, archive: Path, tests: Path | None, project: Project, options: Options
+    ) -> PreparedProject:
+        """Unpack the project, once an evaluation, and have its environment.
+
+        Raises:
+            EnvironmentFailedError: its requirements cannot be installed. InfrastructureError: the node is at fault.
+        """
+        place = f"{evaluation_id}/{project.name}"
+        code = self._flights.run(place, lambda: self._unpack(evaluation_id, archive, tests, project))
+        requirements = read_requirements(FolderFiles(code), allow_vcs=self._allow_vcs)
+        environment = self._environments.prepare(code, requirements, options.install_timeout_s)
+        return PreparedProject(code, environment, services_for(code, options), options)
+
+    def run(self, prepared: PreparedProject, module: ModulePlan, cancellation: Cancellation) -> ModuleResult:
+        """Raises InfrastructureError where the node failed, not the module."""
+        request = RunRequest(
+            code=prepared.code,
+            module=module.path,
+            python=prepared.environment.python,
+            bin_dir=prepared.environment.bin_dir,
+            timeout_s=prepared.options.module_timeout_s,
+            services=prepared.services,
+            binds_ports=module.binds_ports,
+            tests_found=module.tests_found,
+        )
+        return grade_module(self._runner.run(request, cancellation=cancellation), module.tests_found)
+
+    def environment_failed(self, module: ModulePlan, detail: str) -> ModuleResult:
+        return environment_failed(detail, module.tests_found)
+
+    def forget(self, evaluation_id: str) -> None:
+        """Remove an ended evaluation's code."""
+        with self._lock:
+            for key in [key for key in self._unpacked if key[0] == evaluation_id]:
+                del self._unpacked[key]
+        folder = self._folder / evaluation_id
+        if folder.exists():
+            remove_tree(folder)
+
+    def _unpack(self, evaluation_id: str, archive: Path, tests: Path | None, project: Project) -> Path:
+        with self._lock:
+            known = self._unpacked.get((evaluation_id, project.name))
+        if known is not None:
+            return known
+        # Named as the student named it, since tests may look; below a name of ours, since two may be named alike.
+        number = hashlib.sha256(project.name.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        code = self._folder / evaluation_id / number / (project.root.rpartition("/")[2] or "project")
+        try:
+            if code.exists():
+                remove_tree(code)
+            unpack(archive, project.root, code)
+            if tests is not None:
+                lay_over(tests, code)
+        except TestmeshError as error:  # it was checked when it came, so it is this node's copy or disk
+            raise InfrastructureError(error.detail) from error
+        with self._lock:
+            self._unpacked[evaluation_id, project.name] = code
+        return code

@@ -1,0 +1,337 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from testmesh.clock import FakeClock
+from testmesh.errors import EnvironmentFailedError, InfrastructureError
+from testmesh.testing.environment_key import running_interpreter
+from testmesh.testing.environments import MIN_FREE, Environment, EnvironmentCache
+from testmesh.testing.installers import Installation, InstallTimeoutError, find_installer
+from testmesh.testing.project_files import FolderFiles
+from testmesh.testing.requirement_lines import LocalPath
+from testmesh.testing.requirements import RequirementSet, read_requirements
+from testmesh.testing.run_command import CommandRunner
+from tests.support.fake_installer import FakeInstaller
+from tests.support.wheels import make_project, make_wheel
+
+PLAIN = RequirementSet(("pytest",))
+
+
+@pytest.fixture
+def links(tmp_path: Path) -> Path:
+    make_wheel(tmp_path / "links", "pytest", "9.9")
+    make_wheel(tmp_path / "links", "alpha", "1.0")
+    return tmp_path / "links"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return make_project(tmp_path / "project", "own")
+
+
+@pytest.fixture
+def runner() -> Iterator[CommandRunner]:
+    runner = CommandRunner()
+    yield runner
+    runner.close()
+
+
+@pytest.fixture
+def installer(links: Path) -> FakeInstaller:
+    return FakeInstaller(links)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, installer: FakeInstaller, runner: CommandRunner, clock: FakeClock) -> EnvironmentCache:
+    return EnvironmentCache(tmp_path / "environments", installer, runner, clock)
+
+
+def real_cache(tmp_path: Path, links: Path, runner: CommandRunner) -> EnvironmentCache:
+    index = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(links)}
+    found = find_installer(tmp_path / "packages", {"PATH": os.environ["PATH"], **index}, runner)
+    return EnvironmentCache(tmp_path / "environments", found, runner, FakeClock())
+
+
+def says(environment: Environment, code: str) -> str:
+    argv = [str(environment.python), "-I", "-c", code]
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_an_environment_is_built_once_and_found_again(
+    cache: EnvironmentCache, installer: FakeInstaller, project: Path
+) -> None:
+    built = cache.prepare(project, PLAIN, 60)
+    assert cache.prepare(project, PLAIN, 60) == built
+    assert cache.peek(cache.key(project, PLAIN)) == built
+    assert len(installer.installed) == 1
+    assert (built.version, built.pytest) == (running_interpreter().version, "9.9")
+    assert built.python.parent == built.bin_dir
+
+
+def test_nothing_is_left_beside_a_ready_environment(cache: EnvironmentCache, tmp_path: Path, project: Path) -> None:
+    built = cache.prepare(project, replace(PLAIN, paths=()), 60)
+    assert sorted(p.name for p in built.bin_dir.parents[1].iterdir()) == ["env"]
+    ready = json.loads((tmp_path / "environments" / built.key / "ready.json").read_text())
+    assert ready["created_at"] == FakeClock().wall()
+
+
+def test_the_last_use_is_on_the_marker(
+    cache: EnvironmentCache, clock: FakeClock, tmp_path: Path, project: Path
+) -> None:
+    built = cache.prepare(project, PLAIN, 60)
+    clock.advance(500)
+    cache.prepare(project, PLAIN, 60)
+    assert (tmp_path / "environments" / built.key / "ready.json").stat().st_mtime == clock.wall()
+
+
+def test_the_key_covers_all_that_is_installed(cache: EnvironmentCache, project: Path, tmp_path: Path) -> None:
+    own = replace(PLAIN, paths=(LocalPath("."),))
+    keys = {
+        cache.key(project, each)
+        for each in (
+            PLAIN,
+            RequirementSet(("alpha", "pytest")),
+            replace(PLAIN, constraints=("alpha<2",)),
+            own,
+            replace(own, paths=(LocalPath(".", ("test",)),)),
+        )
+    }
+    (project / "own.py").write_text("value = 2\n")
+    keys.add(cache.key(project, own))
+    (project / "own.py").chmod(0o755)
+    keys.add(cache.key(project, own))
+    (project / "own.py").rename(project / "other.py")
+    keys.add(cache.key(project, own))
+    assert len(keys) == 8
+
+
+def test_the_key_leaves_out_what_is_not_installed(cache: EnvironmentCache, project: Path, tmp_path: Path) -> None:
+    own = replace(PLAIN, paths=(LocalPath("."),))
+    plain, whole = cache.key(project, PLAIN), cache.key(project, own)
+    (project / "__pycache__").mkdir()
+    (project / "__pycache__" / "own.pyc").write_bytes(b"1")
+    make_project(project / "venv" / "lib", "other")
+    (project / "venv" / "pyvenv.cfg").write_text("")
+    assert cache.key(project, own) == whole
+    (project / "own.py").write_text("value = 2\n")
+    assert cache.key(project, PLAIN) == plain
+
+
+def test_eight_threads_build_one_environment(cache: EnvironmentCache, installer: FakeInstaller, project: Path) -> None:
+    together = threading.Barrier(8)
+
+    def prepare(_: int) -> Environment:
+        together.wait(30)
+        return cache.prepare(project, PLAIN, 60)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(prepare, range(8)))) == 1
+    assert len(installer.installed) == 1
+
+
+def test_a_folder_without_its_marker_is_rebuilt(
+    cache: EnvironmentCache, installer: FakeInstaller, project: Path, tmp_path: Path
+) -> None:
+    built = cache.prepare(project, PLAIN, 60)
+    folder = tmp_path / "environments" / built.key
+    (folder / "ready.json").unlink()
+    site = next((built.bin_dir.parent / "lib").glob("*/site-packages"))
+    (site / "pytest.py").unlink()
+    assert cache.peek(built.key) is None
+    assert says(cache.prepare(project, PLAIN, 60), "import pytest; print(pytest.version)") == "9.9"
+    assert len(installer.installed) == 2
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"attempt": 1}'])
+def test_a_damaged_marker_is_none(cache: EnvironmentCache, project: Path, tmp_path: Path, content: str) -> None:
+    built = cache.prepare(project, PLAIN, 60)
+    (tmp_path / "environments" / built.key / "ready.json").write_text(content)
+    assert cache.peek(built.key) is None
+    assert cache.prepare(project, PLAIN, 60).python.exists()
+
+
+def test_the_sweep_keeps_what_is_ready_and_removes_the_rest(
+    cache: EnvironmentCache, project: Path, tmp_path: Path
+) -> None:
+    built = cache.prepare(project, PLAIN, 60)
+    (tmp_path / "environments" / "half" / "env").mkdir(parents=True)
+    (tmp_path / "environments" / "stray").write_text("")
+    cache.sweep()
+    assert cache.peek(built.key) == built
+    assert not (tmp_path / "environments" / "half").exists()
+
+
+def test_a_failure_is_remembered_for_a_minute_and_leaves_nothing(
+    cache: EnvironmentCache, installer: FakeInstaller, clock: FakeClock, project: Path, tmp_path: Path
+) -> None:
+    broken = RequirementSet(("alpha==9", "pytest"))
+    for _ in range(40):
+        with pytest.raises(EnvironmentFailedError, match="alpha==9"):
+            cache.prepare(project, broken, 60)
+    assert len(installer.installed) == 1
+    assert list((tmp_path / "environments").iterdir()) == []
+    clock.advance(61)
+    with pytest.raises(EnvironmentFailedError):
+        cache.prepare(project, broken, 60)
+    assert len(installer.installed) == 2
+
+
+def test_an_infrastructure_failure_is_not_remembered(tmp_path: Path, links: Path, project: Path) -> None:
+    unreachable = FakeInstaller(links, is_reachable=False)
+    cache = EnvironmentCache(tmp_path / "environments", unreachable, CommandRunner(), FakeClock())
+    for _ in range(2):
+        with pytest.raises(InfrastructureError, match="out of reach"):
+            cache.prepare(project, PLAIN, 60)
+    assert len(unreachable.installed) == 2
+    assert list((tmp_path / "environments").iterdir()) == []
+
+
+class SlowInstaller(FakeInstaller):
+    """Needs 100 s, as it says."""
+
+    def install(self, wanted: Installation) -> None:
+        super().install(wanted)
+        if wanted.timeout_s < 100:
+            raise InstallTimeoutError(wanted.timeout_s)
+
+
+def test_who_gives_more_time_is_not_told_that_it_took_too_long(tmp_path: Path, links: Path, project: Path) -> None:
+    slow = SlowInstaller(links)
+    cache = EnvironmentCache(tmp_path / "environments", slow, CommandRunner(), FakeClock())
+    for _ in range(2):
+        with pytest.raises(EnvironmentFailedError, match="more than 50 s"):
+            cache.prepare(project, PLAIN, 50)
+    assert len(slow.installed) == 1
+    assert cache.prepare(project, PLAIN, 200).pytest == "9.9"
+
+
+def test_a_full_disk_is_nobodys_fault(tmp_path: Path, links: Path, project: Path, runner: CommandRunner) -> None:
+    room = iter([MIN_FREE - 1, MIN_FREE, MIN_FREE - 1])
+    cache = EnvironmentCache(
+        tmp_path / "environments", FakeInstaller(links), runner, FakeClock(), free=lambda _: next(room)
+    )
+    with pytest.raises(InfrastructureError, match="disk is full"):
+        cache.prepare(project, PLAIN, 60)
+    with pytest.raises(InfrastructureError, match="filled up"):
+        cache.prepare(project, RequirementSet(("alpha==9",)), 60)
+
+
+def test_a_package_that_takes_pytests_place_is_the_projects_fault(
+    cache: EnvironmentCache, links: Path, project: Path
+) -> None:
+    make_wheel(links, "pytest", "99", {"pytest.py": "raise ImportError('not the real one')"})
+    with pytest.raises(EnvironmentFailedError, match="not the real one"):
+        cache.prepare(project, PLAIN, 60)
+
+
+def test_requires_python_chooses_the_interpreter_or_names_those_there(
+    tmp_path: Path, installer: FakeInstaller, runner: CommandRunner, project: Path
+) -> None:
+    here = running_interpreter()
+    old = replace(here, version="3.9.1", path=Path("/nowhere/python3.9"))
+    cache = EnvironmentCache(tmp_path / "environments", installer, runner, FakeClock(), [old, here])
+    assert cache.prepare(project, replace(PLAIN, requires_python=">=3.10"), 60).version == here.version
+    with pytest.raises(EnvironmentFailedError, match=f"3.9.1, {here.version}"):
+        cache.prepare(project, replace(PLAIN, requires_python=">=4"), 60)
+
+
+def test_a_project_is_installed_from_a_copy(tmp_path: Path, links: Path, project: Path, runner: CommandRunner) -> None:
+    (project / "backend.py").write_text((project / "backend.py").read_text() + "\nopen('dirt', 'w').close()\n")
+    requirements = read_requirements(FolderFiles(project), allow_vcs=False)
+    built = real_cache(tmp_path, links, runner).prepare(project, requirements, 60)
+    assert says(built, "import own; print(own.value)") == "1"
+    assert not (project / "dirt").exists()
+
+
+def test_a_folder_that_is_no_single_package_still_gets_its_dependencies(
+    tmp_path: Path, links: Path, runner: CommandRunner
+) -> None:
+    project = make_project(tmp_path / "several", "own", build="raise SystemExit('Multiple top-level packages')")
+    text = (project / "pyproject.toml").read_text()
+    (project / "pyproject.toml").write_text(text.replace("[build", 'dependencies = ["alpha"]\n[build'))
+    requirements = read_requirements(FolderFiles(project), allow_vcs=False)
+    built = real_cache(tmp_path, links, runner).prepare(project, requirements, 60)
+    assert says(built, "import alpha; print(alpha.version)") == "1.0"
+
+
+NODE = """
+import sys
+from pathlib import Path
+from testmesh.testing.requirements import RequirementSet
+from tests.support.wheels import make_wheel
+from tests.unit.testing import test_environments as here
+from testmesh.testing.run_command import CommandRunner
+from testmesh.testing.requirement_lines import LocalPath
+work, links, project = map(Path, sys.argv[1:])
+cache = here.real_cache(work, links, CommandRunner())
+cache.prepare(project, RequirementSet(("pytest",), paths=(LocalPath("."),)), 60)
+"""
+
+
+def test_after_a_kill_in_an_installation_the_next_one_works(tmp_path: Path, links: Path, runner: CommandRunner) -> None:
+    fifo, once = tmp_path / "building", tmp_path / "once"
+    os.mkfifo(fifo)
+    build = (
+        f"import os, time\nif not os.path.exists({str(once)!r}):\n    open({str(once)!r}, 'w').close()\n"
+        f"    with open({str(fifo)!r}, 'w') as out: out.write(str(os.getpgid(0)))\n    time.sleep(600)"
+    )
+    project = make_project(tmp_path / "project", "own", build=build)
+    argv = [sys.executable, "-c", NODE, str(tmp_path), str(links), str(project)]
+    repository = Path(__file__).parents[3]
+    path = os.pathsep.join([str(repository / "src"), str(repository)])
+    with subprocess.Popen(argv, env=os.environ | {"PYTHONPATH": path}, start_new_session=True) as node:
+        installer_group = int(fifo.read_text())
+        os.killpg(node.pid, signal.SIGKILL)
+    try:
+        wanted = RequirementSet(("pytest",), paths=(LocalPath("."),))
+        cache = real_cache(tmp_path, links, runner)
+        assert cache.peek(cache.key(project, wanted)) is None
+        assert says(cache.prepare(project, wanted, 60), "import own, pytest; print(own.value)") == "1"
+    finally:
+        os.killpg(installer_group, signal.SIGKILL)
+
+
+def test_a_closed_runner_ends_what_runs_and_starts_nothing(tmp_path: Path) -> None:
+    runner = CommandRunner()
+    fifo = tmp_path / "running"
+    os.mkfifo(fifo)
+    argv = [sys.executable, "-c", f"import time; open({str(fifo)!r}, 'w').close(); time.sleep(600)"]
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(runner, argv, {}, tmp_path, 100.0)
+        fifo.read_text()
+        runner.close()
+        assert running.result(30).returncode == -signal.SIGKILL
+    with pytest.raises(InfrastructureError, match="stopping"):
+        runner(argv, {}, tmp_path, 100.0)
+
+
+def test_output_is_bounded_and_keeps_its_beginning_and_end(tmp_path: Path, runner: CommandRunner) -> None:
+    argv = [sys.executable, "-c", "print('first'); print('x' * 3_000_000); print('last')"]
+    done = runner(argv, {}, tmp_path, 60.0)
+    assert done.output.startswith("first")
+    assert done.output.endswith("last\n")
+    assert len(done.output) < 200_000
+
+
+def test_what_a_command_left_in_the_background_ends_with_it(tmp_path: Path, runner: CommandRunner) -> None:
+    fifo = tmp_path / "alive"
+    os.mkfifo(fifo)
+    code = f"import subprocess as s; out = open({str(fifo)!r}, 'w'); s.Popen(['sleep', '600'], pass_fds=[out.fileno()])"
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(runner, [sys.executable, "-c", code], {"PATH": os.environ["PATH"]}, tmp_path, 60.0)
+        assert fifo.read_text() == ""  # ends only when the last holder of the pipe is gone
+        assert running.result(30).returncode == 0
