@@ -1,0 +1,150 @@
+"""The archives a node holds, by content: `<sha256>.zip`. What is here is whole and on the disk for good."""
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from testmesh.errors import DiskFullError, InfrastructureError, MalformedError
+
+_NAME = re.compile(r"[0-9a-f]{64}")
+
+
+class ArchiveStore:
+    """Safe from any thread: files appear by rename and are never changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._uncertain: Counter[str] = Counter()  # brought by blocks of `taking` that have not ended
+        self._in_use: Counter[str] = Counter()  # needed by blocks of `taking` that have not ended
+        folder.mkdir(parents=True, exist_ok=True)
+        for torn in folder.glob("*.part"):
+            torn.unlink()
+
+    def path(self, digest: str) -> Path | None:
+        """Where the archive is, or None where this node does not hold it."""
+        path = self._place(digest)
+        return path if path.is_file() else None
+
+    @contextlib.contextmanager
+    def taking(self) -> Iterator[Callable[[Path], str]]:
+        """Gives a function that moves a finished file in, fsynced, and gives its digest.
+
+        Where the block ends with an error, what it brought is gone again, unless another block brought the same.
+
+        Raises:
+            DiskFullError, InfrastructureError: the file stays where it was.
+        """
+        fresh: list[str] = []
+        used: list[str] = []
+
+        def take(upload: Path) -> str:
+            with _disk_errors():
+                digest = _sha256(upload)
+                place = self._place(digest)
+                _fsync(upload)
+                with self._lock:
+                    used.append(digest)
+                    self._in_use[digest] += 1
+                    if place.is_file() and digest not in self._uncertain:
+                        upload.unlink()
+                        return digest
+                    self._uncertain[digest] += 1
+                    fresh.append(digest)
+                    upload.replace(place)
+                _fsync(self._folder)
+            return digest
+
+        failed = True
+        try:
+            yield take
+            failed = False
+        finally:
+            with self._lock:
+                self._in_use -= Counter(used)
+                for digest in fresh:
+                    if not failed:
+                        self._uncertain.pop(digest, None)  # certain now, whatever becomes of the others
+                    elif digest in self._uncertain:
+                        self._uncertain[digest] -= 1
+                        if self._uncertain[digest] == 0:
+                            del self._uncertain[digest]
+                            self._place(digest).unlink(missing_ok=True)
+
+    def fetch(self, digest: str, download: Callable[[Path], None]) -> Path:
+        """The archive's path; where it is not here, `download` writes it and its content is checked against the digest.
+
+        Raises:
+            InfrastructureError: what came is not that archive. And what `download` raises.
+        """
+        place = self._place(digest)
+        if self._keep(digest):
+            return place
+        with _disk_errors():
+            handle, name = tempfile.mkstemp(suffix=".part", dir=self._folder)
+            os.close(handle)
+            part = Path(name)
+            try:
+                download(part)
+                if _sha256(part) != digest:
+                    raise InfrastructureError(f"The archive {digest[:12]} arrived damaged; it is fetched again.")
+                _fsync(part)
+                with self._lock:
+                    part.replace(place)
+                    self._uncertain.pop(digest, None)
+                _fsync(self._folder)
+            finally:
+                part.unlink(missing_ok=True)
+        return place
+
+    def _keep(self, digest: str) -> bool:
+        """Whether it is here: then for good, whatever becomes of the blocks that brought it."""
+        with self._lock:
+            found = self._place(digest).is_file()
+            if found:
+                self._uncertain.pop(digest, None)
+        return found
+
+    def drop(self, digest: str) -> None:
+        """Remove it; not so where a block of `taking` brings the same just now."""
+        with self._lock:
+            if digest not in self._in_use:
+                self._place(digest).unlink(missing_ok=True)
+
+    def held(self) -> set[str]:
+        return {path.stem for path in self._folder.glob("*.zip")}
+
+    def _place(self, digest: str) -> Path:
+        if not _NAME.fullmatch(digest):
+            raise MalformedError("An archive is named by its SHA-256 in lower-case hexadecimal.")
+        return self._folder / f"{digest}.zip"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError("The node's disk is full; try another node or free some room.") from None
+        raise InfrastructureError(f"The node's disk failed: {error.strerror or error}.") from error

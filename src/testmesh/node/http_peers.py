@@ -1,0 +1,198 @@
+"""`PeerClient` over signed HTTP."""
+
+import errno
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlencode
+
+import requests
+from requests.adapters import HTTPAdapter
+
+from testmesh.errors import PeerError, PeerRefusedError
+from testmesh.node.codec import CHANGES, decode, encode
+from testmesh.node.membership import Member
+from testmesh.node.messages import (
+    AttemptReports,
+    Held,
+    IndirectReply,
+    Members,
+    PingReply,
+    Replicate,
+    WorkOrder,
+)
+from testmesh.node.replica import Changes
+from testmesh.node.wire import (
+    DIGESTS,
+    HELD,
+    INDIRECT_REPLY,
+    MEMBERS,
+    PEER_LIST,
+    PING_REPLY,
+    REPLICATE,
+    REPORTS,
+    UPDATES,
+    WORK_ORDER,
+)
+from testmesh.signing import ANSWER_HEADER, EMPTY_SHA256, RequestSigner
+
+_CALL_TIMEOUT_S = 10.0
+_CHUNK = 1 << 18
+
+
+class HttpPeers:
+    """Safe from any thread. Connections are kept open and shared; nothing is tried twice but a stale one."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret
+        self._signers: dict[str, RequestSigner] = {}
+        self._lock = threading.Lock()
+        self._session = requests.Session()
+        self._session.trust_env = False  # no proxy and no .netrc between nodes
+        self._session.mount("http://", HTTPAdapter(pool_connections=64, pool_maxsize=64))
+
+    def ping(self, address: str, updates: tuple[Member, ...], timeout: float) -> PingReply:
+        query = urlencode({"updates": encode(UPDATES, updates)})
+        return decode(PING_REPLY, self._call("GET", address, f"/ping?{query}", timeout=timeout))
+
+    def ping_through(self, helper: str, target: str, timeout: float) -> IndirectReply:
+        query = urlencode({"target": target, "timeout": timeout / 2})
+        return decode(INDIRECT_REPLY, self._call("GET", helper, f"/ping?{query}", timeout=timeout))
+
+    def join(self, address: str, members: tuple[Member, ...]) -> tuple[Member, ...]:
+        answer = self._call("POST", address, "/join", encode(MEMBERS, Members(members)), believe=True, timeout=3.0)
+        return decode(MEMBERS, answer).members
+
+    def introduce(self, address: str, updates: tuple[Member, ...]) -> None:
+        self._call("POST", address, "/new_peer", encode(MEMBERS, Members(updates)), timeout=2.0)
+
+    def replicate(self, address: str, message: Replicate, timeout: float) -> None:
+        self._call("POST", address, "/evaluation_req", encode(REPLICATE, message), timeout=timeout)
+
+    def run(self, address: str, order: WorkOrder) -> None:
+        self._call("POST", address, "/run_tests", encode(WORK_ORDER, order))
+
+    def report(self, address: str, reports: AttemptReports) -> None:
+        self._call("POST", address, "/results", encode(REPORTS, reports))
+
+    def held(self, address: str) -> Held:
+        return decode(HELD, self._call("GET", address, "/load"))
+
+    def digests(self, address: str) -> dict[str, int]:
+        return decode(DIGESTS, self._call("GET", address, "/evaluation_req")).digests
+
+    def records(self, address: str, evaluation_id: str, timeout: float) -> Changes:
+        return decode(CHANGES, self._call("GET", address, f"/evaluation_req/{evaluation_id}", timeout=timeout))
+
+    def peers_of(self, address: str, timeout: float) -> tuple[str, ...]:
+        return decode(PEER_LIST, self._call("GET", address, "/stats_req", timeout=timeout)).peers
+
+    def archive(self, address: str, digest: str, destination: Path) -> None:
+        """Streamed to the file; the caller checks its content against the digest."""
+        path = f"/archive/{digest}"
+        with (
+            self._exchange("GET", address, path, b"", _CALL_TIMEOUT_S, believe=False) as (answer, _),
+            destination.open("wb") as file,
+        ):
+            for piece in answer.iter_content(_CHUNK):
+                file.write(piece)
+
+    def close(self) -> None:
+        self._session.close()
+
+    # One exchange ----------------------------------------------------------------------------
+
+    def _call(
+        self,
+        method: str,
+        address: str,
+        path: str,
+        body: bytes = b"",
+        *,
+        timeout: float = _CALL_TIMEOUT_S,
+        believe: bool = False,
+    ) -> bytes:
+        """The answer's body, its signature checked."""
+        with self._exchange(method, address, path, body, timeout, believe) as (answer, headers):
+            content = answer.content
+            signer = self._signer(address, believe)
+            if not signer.verify_answer(headers, answer.status_code, content, answer.headers.get(ANSWER_HEADER)):
+                raise PeerError(f"What answered at {address} is not a node of this mesh.")
+            return content
+
+    @contextmanager
+    def _exchange(
+        self, method: str, address: str, path: str, body: bytes, timeout: float, believe: bool
+    ) -> Iterator[tuple[requests.Response, dict[str, str]]]:
+        """A successful answer, not yet read, and the headers that asked for it."""
+        signer = self._signer(address, believe)
+        digest = hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
+        with _peer_errors(address):
+            answer = None
+            for _ in range(3):  # a first challenge, a stale connection, the answer
+                headers = signer.headers_for(method, path, digest)
+                try:
+                    answer = self._session.request(
+                        method,
+                        f"http://{address}{path}",
+                        data=body or None,
+                        headers={"Content-Type": "application/json"} | (headers or {}),
+                        timeout=timeout,
+                        stream=True,
+                        allow_redirects=False,
+                    )
+                except requests.ConnectionError as error:
+                    if _was_stale(error):
+                        continue
+                    raise
+                if answer.status_code == 401 and signer.learn(answer.headers.get("WWW-Authenticate")):
+                    _ = answer.content  # so that the connection can be used again
+                    continue
+                break
+            if answer is None:
+                raise PeerError(f"{address} closed the connection without an answer.")
+            with answer:
+                if answer.status_code >= 300:
+                    raise PeerError(f"{address} answered {method} {path.partition('?')[0]} with {answer.status_code}.")
+                yield answer, headers or {}
+
+    def _signer(self, address: str, believe: bool) -> RequestSigner:
+        """`believe`: the address may be another name of the node, so the name that it gives itself is taken."""
+        key = f"{address} {believe}"
+        with self._lock:
+            signer = self._signers.get(key)
+            if signer is None:
+                signer = self._signers[key] = RequestSigner(self._secret, None if believe else address)
+            return signer
+
+
+@contextmanager
+def _peer_errors(address: str) -> Iterator[None]:
+    try:
+        yield
+    except requests.RequestException as error:
+        if _errno(error) == errno.ECONNREFUSED:
+            raise PeerRefusedError(f"Nothing listens at {address}.") from None
+        kind = "did not answer in time" if isinstance(error, requests.Timeout) else "could not be reached"
+        raise PeerError(f"{address} {kind}.") from None
+
+
+def _errno(error: BaseException | None) -> int | None:
+    """The operating system's error number at the bottom of what requests and urllib3 wrap."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if isinstance(error, OSError) and not isinstance(error, requests.RequestException) and error.errno is not None:
+            return error.errno
+        inner = [argument for argument in error.args if isinstance(argument, BaseException)]
+        reason = getattr(error, "reason", None)
+        inner += [reason] if isinstance(reason, BaseException) else []
+        error = error.__cause__ or error.__context__ or (inner[0] if inner else None)
+    return None
+
+
+def _was_stale(error: requests.ConnectionError) -> bool:
+    """The server had closed a kept connection: the request was not processed, or is one that may come twice."""
+    return _errno(error) in (errno.ECONNRESET, errno.EPIPE) or "RemoteDisconnected" in repr(error)

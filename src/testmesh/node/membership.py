@@ -1,0 +1,335 @@
+"""PURE: who is alive. SWIM (Das, Gupta, Motivala 2002) with suspicion and incarnation numbers.
+
+`Membership.handle(event, now)` takes what happened and the monotonic time and returns what to do. It opens no
+connection and reads no clock, so a whole mesh of them runs in a test with simulated time.
+
+What differs from the paper: a refused connection that another node confirms is a death at once (the process is gone,
+and its kernel says so); a member keeps a `boot` id, so that a restart on the same address is told from a refutation;
+the dead are pinged now and then, so that the halves of a healed partition find each other; the news of a death is
+passed on ahead of the gossip.
+"""
+
+import hashlib
+import math
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from testmesh.node.membership_events import (
+    AddressTaken,
+    Effect,
+    Event,
+    Health,
+    Heard,
+    IndirectAnswered,
+    Introduce,
+    Leave,
+    Member,
+    MemberChanged,
+    PingAnswered,
+    PingFailed,
+    SendIndirectPing,
+    SendJoin,
+    SendPing,
+    Tick,
+)
+from testmesh.node.suspicion import Suspicions
+
+__all__ = [  # the words are imported from here
+    "AddressTaken",
+    "Effect",
+    "Event",
+    "Health",
+    "Heard",
+    "IndirectAnswered",
+    "Introduce",
+    "Leave",
+    "Member",
+    "MemberChanged",
+    "Membership",
+    "MembershipConfig",
+    "PingAnswered",
+    "PingFailed",
+    "SendIndirectPing",
+    "SendJoin",
+    "SendPing",
+    "Tick",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class MembershipConfig:
+    """Seconds, and how they add up.
+
+    Silent node: the wait for the next ping (up to two `ping_interval`, until its neighbour on the ring has its turn), a
+    failed direct ping (`ping_timeout`), a failed indirect one (all helpers are asked at once, and answer after half of
+    `indirect_timeout`) and the suspicion: 0..1.0 + 1.0 + 0.5 + 1.5 = 3.0 to 4.0.
+    So a silence of 2 s ends 1.0 before its suspicion does, at least. Whoever suspects a member pings it every
+    `ping_interval`, so that in this time it is told, and answers with a higher incarnation.
+    Gone process (refused): 0..1.0 + one indirect round.
+    """
+
+    ping_interval: float = 0.5
+    ping_timeout: float = 1.0
+    indirect_timeout: float = 1.0
+    indirect_count: int = 3  # helpers of an indirect ping, and whom the news of a death is passed on to
+    suspicion_timeout: float = 1.5
+    hearsay_factor: float = 2.0  # how much longer who only heard of a suspicion waits: who began it tells of the death
+    bootstrap_interval: float = 1.0
+    revive_interval: float = 2.0  # one dead member is pinged this often
+    forget_after: float = 3600.0  # a dead member is dropped from the list
+    gossip_batch: int = 8  # updates on one message
+    gossip_factor: int = 4  # an update is sent gossip_factor * ceil(log2(n + 1)) times
+
+
+@dataclass(slots=True)
+class _Rumour:
+    member: Member
+    sent: int = 0
+
+
+@dataclass(slots=True)
+class Membership:
+    """One node's view. Not thread-safe: one thread feeds it."""
+
+    me: Member
+    bootstrap: tuple[str, ...] = ()
+    config: MembershipConfig = MembershipConfig()
+    rng: random.Random = field(default_factory=random.Random)
+    others: dict[str, Member] = field(default_factory=dict)
+    _rumours: dict[str, _Rumour] = field(default_factory=dict)
+    _round: list[str] = field(default_factory=list)  # who is still to be pinged in this round
+    _pending: set[str] = field(default_factory=set)  # pings and indirect pings under way
+    _suspected: Suspicions = field(init=False)
+    _failed: dict[str, list[bool]] = field(default_factory=dict)  # direct pings failed in a row: were they refused?
+    _died_at: dict[str, float] = field(default_factory=dict)
+    _next_ping: float = 0.0
+    _next_bootstrap: float = 0.0
+    _next_revive: float = 0.0
+    _neighbour_is_next: bool = False
+    _ticked_at: float = math.inf
+    _rival: Member | None = None  # another process that claims this address
+
+    def __post_init__(self) -> None:
+        self._suspected = Suspicions(self.config.suspicion_timeout, self.config.hearsay_factor)
+
+    # Reading ---------------------------------------------------------------------------------
+
+    def live(self) -> tuple[str, ...]:
+        """Addresses of the live members but this one, sorted."""
+        return tuple(sorted(address for address, member in self.others.items() if member.health.is_live))
+
+    def member(self, address: str) -> Member | None:
+        return self.me if address == self.me.address else self.others.get(address)
+
+    def all_members(self) -> tuple[Member, ...]:
+        """Everything known, this node first: what a joining node is told."""
+        return (self.me, *self.others.values())
+
+    def next_due(self) -> float:
+        """The monotonic time at which the next Tick has something to do, at the latest."""
+        return min(self._next_ping, self._next_bootstrap, self._suspected.next_due())
+
+    def gossip(self, to: str | None = None) -> tuple[Member, ...]:
+        """This node's entry and the least-sent news; `to` also learns what is believed of itself, to refute it.
+
+        Even where it is believed alive: a process that came back on its address may be taken for the one before.
+        """
+        updates = [self.me]
+        target = self.others.get(to) if to else None
+        if target is not None:
+            updates.append(target)
+        limit = self.config.gossip_factor * math.ceil(math.log2(len(self.others) + 2))
+        for rumour in sorted(self._rumours.values(), key=lambda item: item.sent)[: self.config.gossip_batch]:
+            rumour.sent += 1
+            if rumour.member not in updates:
+                updates.append(rumour.member)
+            if rumour.sent >= limit:
+                del self._rumours[rumour.member.address]
+        return tuple(updates)
+
+    # Deciding --------------------------------------------------------------------------------
+
+    def handle(self, event: Event, now: float) -> list[Effect]:
+        match event:
+            case Tick():
+                return self._tick(now)
+            case Heard(updates):
+                return self._apply(updates, now)
+            case PingAnswered(address, updates):
+                return self._ping_answered(address, updates, now)
+            case PingFailed(address, refused):
+                return self._ping_failed(address, refused, now)
+            case IndirectAnswered(target, reached, refused):
+                return self._indirect_answered(target, reached, refused, now)
+            case Leave():
+                self.me = replace(self.me, health=Health.LEFT)
+                live = self.live()
+                return [Introduce(live, (self.me,))] if live else []
+
+    def _tick(self, now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        self._suspected.extend(max(0.0, now - self._ticked_at - 2 * self.config.ping_interval))
+        self._ticked_at = now
+        for address in self._suspected.expired(now):
+            effects += self._set_health(address, Health.DEAD, now)
+        for address, since in list(self._died_at.items()):
+            if now >= since + self.config.forget_after:
+                self.others.pop(address, None)
+                del self._died_at[address]
+        if self.me.health is Health.LEFT:
+            self._next_ping = self._next_bootstrap = now + self.config.bootstrap_interval
+            return effects
+        if now >= self._next_bootstrap:
+            self._next_bootstrap = now + self.config.bootstrap_interval
+            live = set(self.live()) | {self.me.address}
+            effects += [SendJoin(address) for address in self.bootstrap if address not in live]
+        if now >= self._next_revive:
+            self._next_revive = now + self.config.revive_interval
+            dead = [a for a, m in self.others.items() if m.health is Health.DEAD and a not in self._pending]
+            if dead:
+                effects.append(self._ping(self.rng.choice(sorted(dead))))
+        if now >= self._next_ping:
+            self._next_ping = now + self.config.ping_interval
+            target = self._next_target()
+            effects += [self._ping(address) for address in self._suspected.own() if address != target]
+            if target is not None:
+                effects.append(self._ping(target))
+        return effects
+
+    def _ping(self, address: str) -> SendPing:
+        self._pending.add(address)
+        return SendPing(address, self.gossip(address), self.config.ping_timeout)
+
+    def _next_target(self) -> str | None:
+        """By turns the neighbour on a ring, so that everybody is pinged by its own every second time, and a random one.
+
+        The random ones spread the news. They go round over a list that is shuffled anew each round.
+        """
+        self._neighbour_is_next = not self._neighbour_is_next
+        if self._neighbour_is_next:
+            ring = sorted([self.me.address, *(a for a in self.live() if a not in self._suspected)], key=_place_on_ring)
+            neighbour = ring[(ring.index(self.me.address) + 1) % len(ring)]
+            if neighbour != self.me.address and neighbour not in self._pending:
+                return neighbour
+        live = set(self.live())
+        for _ in range(2):
+            while self._round:
+                address = self._round.pop()
+                if address in live and address not in self._pending:
+                    return address
+            self._round = sorted(live)
+            self.rng.shuffle(self._round)
+        return None
+
+    def _ping_answered(self, address: str, updates: tuple[Member, ...], now: float) -> list[Effect]:
+        if not updates or updates[0].address != address:  # somebody else lives there now
+            return self._ping_failed(address, False, now)
+        if address == self.me.address:
+            if updates[0].boot == self.me.boot or self.me.health is Health.LEFT:
+                return []
+            self.me = replace(self.me, health=Health.LEFT)
+            return [AddressTaken(updates[0])]
+        self._pending.discard(address)
+        self._failed.pop(address, None)
+        return self._apply(updates, now)
+
+    def _ping_failed(self, address: str, refused: bool, now: float) -> list[Effect]:
+        self._pending.discard(address)
+        member = self.others.get(address)
+        if member is None or not member.health.is_live:
+            return []
+        if address in self._suspected.own() and not refused:
+            return []  # nothing new
+        failed = self._failed.setdefault(address, [])
+        failed.append(refused)
+        helpers = [other for other in self.live() if other != address and other not in self._suspected]
+        if helpers:
+            self._pending.add(address)
+            chosen = self.rng.sample(helpers, min(self.config.indirect_count, len(helpers)))
+            return [SendIndirectPing(address, tuple(chosen), self.config.indirect_timeout)]
+        if len(failed) < 2:
+            return [self._ping(address)]  # nobody else can be asked: a second try instead
+        if all(failed[-2:]):
+            return self._set_health(address, Health.DEAD, now)  # nobody to confirm it, but its kernel said so twice
+        return self._suspect(address, now)
+
+    def _indirect_answered(self, target: str, reached: bool, refused: bool, now: float) -> list[Effect]:
+        self._pending.discard(target)
+        if reached:
+            self._failed.pop(target, None)
+            return []
+        if refused and any(self._failed.get(target, [])[-1:]):
+            return self._set_health(target, Health.DEAD, now)
+        return self._suspect(target, now)
+
+    def _suspect(self, address: str, now: float) -> list[Effect]:
+        """This node's own pings failed."""
+        member = self.others.get(address)
+        if member is None or not member.health.is_live:
+            return []
+        effects = self._set_health(address, Health.SUSPECT, now)
+        self._suspected.confirm(address, now)
+        return effects
+
+    def _set_health(self, address: str, health: Health, now: float) -> list[Effect]:
+        member = self.others.get(address)
+        if member is None or member.health >= health:
+            return []
+        return self._record(replace(member, health=health), now)
+
+    def _apply(self, updates: Iterable[Member], now: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for update in updates:
+            if update.address == self.me.address:
+                effects += self._refute(update)
+                continue
+            known = self.others.get(update.address)
+            if known is None and not update.health.is_live:
+                continue  # the death of a node never seen is no news
+            if known is None or update.supersedes(known):
+                effects += self._record(update, now)
+        return effects
+
+    def _refute(self, update: Member) -> list[Effect]:
+        """Somebody says something of this node that is not so: every message from now on has a higher incarnation.
+
+        A process that was here before says nothing more; where another one goes on refuting, both claim the address,
+        and a ping to it tells whose it is.
+        """
+        wrong = update.boot != self.me.boot or update.health is not Health.ALIVE
+        if self.me.health is Health.LEFT or not wrong or update.incarnation < self.me.incarnation:
+            return []
+        contested = (
+            self._rival is not None
+            and self._rival.boot == update.boot != self.me.boot
+            and self._rival.incarnation < update.incarnation
+        )
+        self._rival = update
+        self.me = replace(self.me, incarnation=update.incarnation + 1)
+        return [SendPing(self.me.address, self.gossip(), self.config.ping_timeout)] if contested else []
+
+    def _record(self, member: Member, now: float) -> list[Effect]:
+        before = self.others.get(member.address)
+        self.others[member.address] = member
+        self._rumours[member.address] = _Rumour(member)
+        self._suspected.clear(member.address)
+        effects: list[Effect] = [MemberChanged(before, member)]
+        if member.health is Health.SUSPECT:
+            self._suspected.heard(member.address, now)
+        if member.health.is_live:
+            self._died_at.pop(member.address, None)
+        else:
+            self._died_at[member.address] = now
+            self._pending.discard(member.address)
+            self._failed.pop(member.address, None)
+            near = [address for address in self.live() if address not in self._suspected]
+            if member.health is Health.DEAD and near:
+                told = self.rng.sample(near, min(self.config.indirect_count, len(near)))
+                effects.append(Introduce(tuple(told), (member,)))
+        return effects
+
+
+def _place_on_ring(address: str) -> bytes:
+    """Far from its likes: the nodes of one host may go all at once."""
+    return hashlib.sha256(address.encode()).digest()

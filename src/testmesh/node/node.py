@@ -1,0 +1,373 @@
+"""One node, put together and brought to life: what `app` asks of it, for people and for other nodes."""
+
+import json
+import logging
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from testmesh.clock import Clock
+from testmesh.errors import (
+    ConflictError,
+    DiskFullError,
+    DrainingError,
+    NotFoundError,
+    PeerError,
+)
+from testmesh.load_balance.policy import Policy
+from testmesh.model import Evaluation, Options
+from testmesh.node.archives import ArchiveStore
+from testmesh.node.coordinator import Coordinator
+from testmesh.node.document import document
+from testmesh.node.evaluations_file import EvaluationsFile
+from testmesh.node.intake import Intake
+from testmesh.node.ledger import Ledger
+from testmesh.node.membership import Member, Membership, MembershipConfig
+from testmesh.node.membership_events import Health
+from testmesh.node.mesh_node import MeshNode
+from testmesh.node.messages import AttemptReports, Held, IndirectReply, Load, PingReply, Replicate, WorkOrder
+from testmesh.node.peers import PeerClient
+from testmesh.node.reads import Reads
+from testmesh.node.replica import Changes
+from testmesh.node.replicator import Replicator
+from testmesh.node.schedule import Schedule
+from testmesh.node.service import EvaluationSummary, EvaluationView, ModuleTests, NodeTotals, Totals
+from testmesh.node.store import ResultStore
+from testmesh.node.worker import Bench, Worker
+from testmesh.settings import MIB, Settings, parse_address
+from testmesh.testing.github import RepositoryFetcher
+
+log = logging.getLogger(__name__)
+_MIN_FREE_DISK = 64 * MIB
+_JOIN_PATIENCE_S = 3.0
+_DRAIN_GRACE_S = 20.0
+_SHOWN_IN_FILE = 100
+P = TypeVar("P")
+_PEERS_FILE = "peers.json"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a node is made of and a test may replace. `bench` is the room `testing`, built for this node."""
+
+    settings: Settings
+    store: ResultStore
+    archives: ArchiveStore
+    peers: PeerClient
+    policy: Policy
+    fetcher: RepositoryFetcher
+    clock: Clock
+    seal_key: str
+    slots: int
+    isolation: dict[str, Any]  # what /health says of the box: sandbox, loopback, cause
+    closers: tuple[Callable[[], None], ...] = ()  # called at the stop, before the threads are waited for
+
+
+class NodeBench(Bench[P], Protocol[P]):
+    """A worker's bench that also cleans up."""
+
+    def forget(self, evaluation_id: str) -> None:
+        """Remove what was prepared for an evaluation that has ended."""
+        ...
+
+
+EnsureArchive = Callable[[str, Iterable[str]], Path]  # digest, likely holders
+
+
+class Node(Generic[P]):
+    """`NodeService`, and what the signed paths ask. Safe from any thread."""
+
+    def __init__(
+        self, parts: Parts, make_bench: Callable[[EnsureArchive], NodeBench[P]], config: MembershipConfig | None = None
+    ) -> None:
+        settings = parts.settings
+        self._parts = parts
+        self._settings = settings
+        self._ledger = Ledger(parts.store)
+        self._draining = False
+        self._stopped = threading.Event()
+        self._peers_lock = threading.Lock()
+        self._remembered: set[str] = set()
+        me = Member(settings.advertise, secrets.token_hex(8))
+        membership = Membership(me, settings.bootstrap if settings.secret else (), config or MembershipConfig())
+        self._mesh = MeshNode(membership, parts.peers, parts.clock, self._member_changed, self._ping_answered)
+        self._replicator = Replicator(settings.advertise, self._ledger, parts.peers)
+        self._intake = Intake(
+            settings,
+            self._ledger,
+            parts.archives,
+            self._replicator,
+            parts.peers,
+            parts.fetcher,
+            parts.clock,
+            parts.seal_key,
+            self._mesh.live,
+            self._received,
+        )
+        self._reads = Reads(settings.advertise, self._ledger, parts.peers, self._mesh.live, self._intake.find)
+        self._bench = make_bench(self._intake.ensure_archive)
+        self._worker = Worker(settings.advertise, parts.slots, self._bench, self._ledger, self._send_report)
+        self._coordinator = Coordinator(
+            settings.advertise,
+            self._ledger,
+            self,
+            Schedule(parts.policy),
+            parts.clock,
+            self._mesh.live,
+            self._intake.resolve,
+        )
+        self._cleaners = ThreadPoolExecutor(1, thread_name_prefix="clean")
+        self._ledger.subscribe(self._clear_up)
+        self._file = EvaluationsFile(settings.evaluations_file, self._ledger, self._documents)
+
+    # Life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._coordinator.start()
+        self._mesh.start()
+        threading.Thread(target=self._settle_in, name="settle-in", daemon=True).start()
+
+    def _settle_in(self) -> None:
+        """Hear what happened meanwhile before going on with what was unfinished: another may have taken it over."""
+        if self._settings.secret:
+            known = self._known_peers()
+            self._mesh.join_through(known)
+            if known or self._settings.bootstrap:
+                self._mesh.wait_joined(_JOIN_PATIENCE_S)
+            for address in self._mesh.live():
+                try:
+                    self._replicator.compare(address)
+                    break
+                except PeerError as error:
+                    log.info("could not compare records with %s: %s", address, error)
+        self._coordinator.claim_open()
+
+    def drain(self, timeout_s: float = _DRAIN_GRACE_S) -> None:
+        """Take no new work, let what runs here end within `timeout_s`, and leave: the others go on with the rest."""
+        if self._draining:
+            return
+        self._draining = True
+        log.info("draining: no new work is taken")
+        self._worker.drain()
+        deadline = self._parts.clock.monotonic() + timeout_s
+        while self._worker.held().tasks and self._mesh.live() and self._parts.clock.monotonic() < deadline:
+            if self._stopped.wait(0.1):
+                return
+        self._mesh.leave()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        for close in self._parts.closers:
+            close()
+        self._mesh.stop()
+        self._coordinator.stop()
+        self._worker.stop()
+        self._intake.stop()
+        self._reads.stop()
+        self._replicator.stop()
+        self._cleaners.shutdown(wait=True)
+        self._file.stop()
+        self._parts.store.close()
+
+    # NodeService -----------------------------------------------------------------------------
+
+    @property
+    def address(self) -> str:
+        return self._settings.advertise
+
+    @property
+    def incoming(self) -> Path:
+        return self._settings.data_dir / "incoming"
+
+    def check_admission(self) -> None:
+        if self._draining:
+            raise DrainingError("This node is leaving the mesh; send the submission to another node.")
+        if self._disk_is_full():
+            raise DiskFullError("This node's disk is full; try another node or free some room.")
+        self._intake.check_queue()
+
+    def submit_upload(
+        self, upload: Path, name: str, tests: Path | None, options: Options, key: str | None, body_digest: str
+    ) -> str:
+        return self._intake.receive_upload(upload, name, tests, options, key, body_digest)
+
+    def submit_repositories(
+        self, urls: Sequence[str], token: str | None, options: Options, key: str | None, body_digest: str
+    ) -> str:
+        return self._intake.receive_repositories(urls, token, options, key, body_digest)
+
+    def evaluation(self, evaluation_id: str) -> EvaluationView:
+        return self._reads.view(evaluation_id)
+
+    def evaluations(self, limit: int, after: str | None) -> list[EvaluationSummary]:
+        return self._reads.summaries(limit, after)
+
+    def tests(self, evaluation_id: str, project: str | None, module: str | None) -> Iterable[ModuleTests]:
+        return self._reads.tests(evaluation_id, project, module)
+
+    def cancel(self, evaluation_id: str) -> None:
+        evaluation = self._reads.known(evaluation_id)
+        if evaluation.cancelled or evaluation.finished_at is not None:
+            raise ConflictError(f"Evaluation {evaluation_id} has ended already; its results stay.")
+        self._ledger.merge(Changes((replace(evaluation, cancelled=True),)), publish=True)
+
+    def rerun(self, evaluation_id: str, project: str | None, key: str | None) -> str:
+        self.check_admission()
+        return self._intake.receive_again(self._reads.known(evaluation_id), project, key)
+
+    def totals(self) -> tuple[Totals, tuple[NodeTotals, ...]]:
+        return self._reads.totals()
+
+    def network(self) -> dict[str, list[str]]:
+        return self._reads.network()
+
+    def peers(self) -> list[str]:
+        return list(self._mesh.live())
+
+    def health(self) -> tuple[bool, dict[str, Any]]:
+        full = self._disk_is_full()
+        status = "draining" if self._draining else "disk full" if full else "ok"
+        load = self._worker.load()
+        said = {"slots": load.slots, "running": load.running, "waiting": load.waiting}
+        return status == "ok", {"status": status, "address": self.address, **self._parts.isolation, **said}
+
+    # What other nodes ask --------------------------------------------------------------------
+
+    def join(self, members: tuple[Member, ...]) -> tuple[Member, ...]:
+        return self._mesh.joining(members)
+
+    def introduced(self, updates: tuple[Member, ...]) -> None:
+        self._mesh.heard(updates)
+
+    def pinged(self, updates: tuple[Member, ...]) -> PingReply:
+        sender = updates[0].address if updates else None
+        return PingReply(self._mesh.heard(updates, sender), self._worker.load(), self._parts.store.digest())
+
+    def ping_for(self, target: str, timeout: float) -> IndirectReply:
+        return self._mesh.ping_for(target, timeout)
+
+    def take_order(self, order: WorkOrder) -> None:
+        """Raises DrainingError."""
+        self._ledger.merge(Changes((order.evaluation,)), publish=False)
+        self._worker.accept(order)
+
+    def take_reports(self, reports: AttemptReports) -> None:
+        """Raises ConflictError where another node drives one of their evaluations: the worker looks again who does."""
+        for evaluation_id in {report.evaluation for report in reports.reports}:
+            evaluation = self._parts.store.evaluation(evaluation_id)
+            open_elsewhere = evaluation is not None and evaluation.finished_at is None
+            if evaluation is None or (open_elsewhere and evaluation.owner != self.address):
+                raise ConflictError(f"This node does not drive evaluation {evaluation_id}.")
+        self._coordinator.reported(reports)
+
+    def held_tasks(self) -> Held:
+        return self._worker.held()
+
+    def digests(self) -> dict[str, int]:
+        return self._parts.store.digests()
+
+    def records(self, evaluation_id: str) -> Changes:
+        """Raises NotFoundError."""
+        found = self._parts.store.records(evaluation_id)
+        if not found.evaluations:
+            raise NotFoundError(f"This node knows no evaluation {evaluation_id}.")
+        return found
+
+    def store_copy(self, message: Replicate) -> None:
+        """Fetch what is named, merge what came: both are on the disk when this returns."""
+        if message.archives and self._disk_is_full():
+            raise DiskFullError("This node's disk is full.")
+        for digest in message.archives:
+            self._parts.archives.fetch(digest, partial(self._parts.peers.archive, message.holder, digest))
+        self._ledger.merge(message.changes, publish=False)
+
+    def archive(self, digest: str) -> Path:
+        """Raises NotFoundError."""
+        path = self._parts.archives.path(digest)
+        if path is None:
+            raise NotFoundError("This node does not hold that archive.")
+        return path
+
+    def _received(self, evaluation_id: str) -> None:
+        self._coordinator.received(evaluation_id)
+
+    # Inside ----------------------------------------------------------------------------------
+
+    def run(self, address: str, order: WorkOrder) -> None:
+        """For the coordinator: place an order here or on a peer. Raises PeerError."""
+        if address == self.address:
+            self._worker.accept(order)
+        else:
+            self._parts.peers.run(address, order)
+
+    def held(self, address: str) -> Held:
+        return self._worker.held() if address == self.address else self._parts.peers.held(address)
+
+    def own_load(self) -> Load:
+        return self._worker.load()
+
+    def _send_report(self, owner: str, reports: AttemptReports) -> None:
+        if owner == self.address:
+            self._coordinator.reported(reports)
+        else:
+            self._parts.peers.report(owner, reports)
+
+    def _member_changed(self, before: Member | None, after: Member) -> None:
+        if after.health.is_live:
+            self._replicator.peer_joined(after.address)
+            if before is None or not before.health.is_live or before.boot != after.boot:
+                self._replicator.compare_soon(after.address)
+                self._remember_peer(after.address)
+            if before is not None and before.boot != after.boot:
+                self._coordinator.node_lost(after.address, blame=True)  # another process: what ran there is gone
+        else:
+            self._replicator.peer_gone(after.address)
+            self._coordinator.node_lost(after.address, blame=after.health is Health.DEAD)
+
+    def _ping_answered(self, address: str, reply: PingReply) -> None:
+        self._coordinator.load_seen(address, reply.load)
+        self._replicator.digest_seen(address, reply.digest)
+
+    def _known_peers(self) -> set[str]:
+        """Peers of an earlier run: a mesh that was stopped whole finds itself again without a bootstrap."""
+        try:
+            said = json.loads((self._settings.data_dir / _PEERS_FILE).read_text())
+            return {parse_address(address) for address in said} - {self.address}
+        except (OSError, ValueError, TypeError):
+            return set()
+
+    def _remember_peer(self, address: str) -> None:
+        with self._peers_lock:
+            self._remembered.add(address)
+            part = self._settings.data_dir / f"{_PEERS_FILE}.part"
+            try:
+                part.write_text(json.dumps(sorted(self._remembered)))
+                part.replace(self._settings.data_dir / _PEERS_FILE)
+            except OSError as error:
+                log.warning("could not write %s: %s", _PEERS_FILE, error)
+
+    def _clear_up(self, changes: Changes, _publish: bool) -> None:
+        """An evaluation that has ended leaves no code here, and no archive that only its run needed."""
+        for evaluation in changes.evaluations:
+            if evaluation.finished_at is not None:
+                self._cleaners.submit(self._forget, evaluation)
+
+    def _forget(self, evaluation: Evaluation) -> None:
+        self._bench.forget(evaluation.id)
+        if self.address not in evaluation.holders:
+            needed = {digest for other in self._parts.store.unfinished() for digest in other.archives}
+            for digest in set(evaluation.archives) - needed:
+                self._parts.archives.drop(digest)
+
+    def _documents(self) -> list[dict[str, Any]]:
+        now = self._parts.clock.wall()
+        return [document(view, now) for view in self._reads.newest_views(_SHOWN_IN_FILE)]
+
+    def _disk_is_full(self) -> bool:
+        return shutil.disk_usage(self._settings.data_dir).free < _MIN_FREE_DISK

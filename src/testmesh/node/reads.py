@@ -1,0 +1,86 @@
+"""What a node answers from its records: one evaluation, the list, the totals, the network."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+
+from testmesh.errors import NotFoundError
+from testmesh.model import Evaluation
+from testmesh.node.ledger import Ledger
+from testmesh.node.peers import PeerClient
+from testmesh.node.service import EvaluationSummary, EvaluationView, ModuleTests, NodeTotals, Totals
+from testmesh.node.summaries import summarize
+
+_ASK_TIMEOUT_S = 1.0
+
+
+class Reads:
+    """Safe from any thread. `find` looks an evaluation up on the whole mesh; `live` gives the other live nodes."""
+
+    def __init__(
+        self,
+        address: str,
+        ledger: Ledger,
+        peers: PeerClient,
+        live: Callable[[], tuple[str, ...]],
+        find: Callable[[str], Evaluation | None],
+    ) -> None:
+        self._address = address
+        self._store = ledger.store
+        self._peers = peers
+        self._live = live
+        self._find = find
+        self._askers = ThreadPoolExecutor(16, thread_name_prefix="network")
+
+    def known(self, evaluation_id: str) -> Evaluation:
+        evaluation = self._find(evaluation_id)
+        if evaluation is None:
+            raise NotFoundError(f"No live node knows an evaluation {evaluation_id}; GET /evaluation lists them.")
+        return evaluation
+
+    def view(self, evaluation_id: str) -> EvaluationView:
+        evaluation = self.known(evaluation_id)
+        return EvaluationView(evaluation, self._store.states(evaluation_id))
+
+    def newest_views(self, limit: int) -> list[EvaluationView]:
+        return [EvaluationView(e, self._store.states(e.id)) for e in self._store.newest(limit)]
+
+    def summaries(self, limit: int, after: str | None) -> list[EvaluationSummary]:
+        try:
+            evaluations = self._store.newest(limit, after)
+        except KeyError:
+            raise NotFoundError(f"There is no evaluation {after} to list from; leave out 'after'.") from None
+        tallies = self._store.tallies([evaluation.id for evaluation in evaluations])
+        return [summarize(evaluation, tallies[evaluation.id]) for evaluation in evaluations]
+
+    def tests(self, evaluation_id: str, project: str | None, module: str | None) -> Iterable[ModuleTests]:
+        evaluation = self.known(evaluation_id)
+        plans = {(p.name, m.path) for p in evaluation.projects for m in p.modules}
+        if project is not None and project not in {name for name, _ in plans}:
+            raise NotFoundError(f"Evaluation {evaluation_id} has no project {project!r}.")
+        if module is not None and not any(path == module and project in (None, name) for name, path in plans):
+            raise NotFoundError(f"Evaluation {evaluation_id} has no module {module!r} there.")
+        return self._store.tests(evaluation_id, project, module)
+
+    def totals(self) -> tuple[Totals, tuple[NodeTotals, ...]]:
+        counts, projects, evaluations = self._store.totals()
+        overall = Totals(counts.passed, counts.failed + counts.errors, projects, evaluations)
+        return overall, tuple(self._node_totals(node) for node in sorted((self._address, *self._live())))
+
+    def _node_totals(self, node: str) -> NodeTotals:
+        counts, projects, modules, evaluations = self._store.totals_of(node)
+        return NodeTotals(node, counts.passed, counts.failed + counts.errors, projects, modules, evaluations)
+
+    def network(self) -> dict[str, list[str]]:
+        """Every live node and its peers, as each says itself; of one that is slow, as seen from here."""
+        live = self._live()
+        futures = {node: self._askers.submit(self._peers.peers_of, node, _ASK_TIMEOUT_S) for node in live}
+        wait(futures.values(), timeout=_ASK_TIMEOUT_S)
+        found = {self._address: list(live)}
+        for node, future in futures.items():
+            said = future.result() if future.done() and future.exception() is None else None
+            everyone = {self._address, *live} - {node}
+            found[node] = sorted(said if said is not None else everyone)
+        return dict(sorted(found.items()))
+
+    def stop(self) -> None:
+        self._askers.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,256 @@
+"""Carries records to the peers: pushed as they change, and compared now and then (anti-entropy) for what got lost.
+
+A peer that is slow or away costs nobody else anything: each has a link of its own, whose waiting records are coalesced
+to their newest. What a dead peer missed it gets by comparing digests when it is back.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from testmesh.errors import DrainingError, TestmeshError
+from testmesh.model import Evaluation
+from testmesh.node.batching import batches, text_of
+from testmesh.node.ledger import Ledger
+from testmesh.node.messages import Replicate
+from testmesh.node.peers import PeerClient
+from testmesh.node.replica import Changes, ModuleRecord, merge_evaluations, merge_modules
+
+log = logging.getLogger(__name__)
+_PUSH_TIMEOUT_S = 10.0
+_DURABLE_TIMEOUT_S = 30.0
+_NEXT_AFTER_S = 2.0  # a peer that has not stored a copy by then is not waited for alone
+_COPIERS = 16
+_FLUSH_S = 5.0
+_SETTLE_S = 1.0  # a digest that differs and stands still for less than this may be records on their way
+_DIFFERING_S = 5.0  # and one that moves is that of a busy mesh: it is not compared more often
+
+
+@dataclass(slots=True)
+class _Difference:
+    """Times are monotonic seconds."""
+
+    since: float
+    digest: int
+    stands_since: float
+
+
+class Replicator:
+    """Safe from any thread."""
+
+    def __init__(self, address: str, ledger: Ledger, peers: PeerClient) -> None:
+        self._address = address
+        self._ledger = ledger
+        self._peers = peers
+        self._links: dict[str, PeerLink] = {}
+        self._differing: dict[str, _Difference] = {}  # peers whose digest is another
+        self._to_compare: set[str] = set()
+        self._lock = threading.Lock()
+        self._wake = threading.Condition(self._lock)
+        self._stopped = False
+        self._copiers = ThreadPoolExecutor(_COPIERS, thread_name_prefix="copy")
+        self._thread = threading.Thread(target=self._compare_for_ever, name="anti-entropy", daemon=True)
+        ledger.subscribe(self._changed)
+        self._thread.start()
+
+    # Pushing ---------------------------------------------------------------------------------
+
+    def peer_joined(self, address: str) -> None:
+        with self._lock:
+            if address not in self._links and not self._stopped:
+                self._links[address] = PeerLink(address, self._peers)
+
+    def peer_gone(self, address: str) -> None:
+        with self._lock:
+            link = self._links.pop(address, None)
+            self._differing.pop(address, None)
+            self._to_compare.discard(address)
+        if link:
+            link.abandon()
+
+    def _changed(self, changes: Changes, publish: bool) -> None:
+        if not publish:
+            return
+        with self._lock:
+            links = list(self._links.values())
+        for link in links:
+            link.push(changes)
+
+    def make_durable(self, evaluation: Evaluation, peers: Sequence[str], copies: int) -> tuple[str, ...]:
+        """Have up to `copies` peers store an evaluation's record and archives; gives those that promised.
+
+        They are asked in their order, the next where one fails or is slow: one that hangs holds up nobody's submission.
+
+        Raises:
+            DrainingError: there are live peers, and not one took it.
+        """
+        promised: list[str] = []
+        message = Replicate(Changes((evaluation,)), evaluation.archives, self._address)
+        waiting, asked, slow = list(peers), dict[Future[None], str](), 0
+        while len(promised) < copies and (waiting or asked):
+            while waiting and len(promised) + len(asked) < copies + slow:
+                address = waiting.pop(0)
+                asked[self._copiers.submit(self._peers.replicate, address, message, _DURABLE_TIMEOUT_S)] = address
+            ended, _ = wait(asked, _NEXT_AFTER_S if waiting else None, FIRST_COMPLETED)
+            slow += not ended
+            for future in ended:
+                address = asked.pop(future)
+                try:
+                    future.result()
+                except TestmeshError as error:
+                    log.warning("%s did not take a copy of evaluation %s: %s", address, evaluation.id, error)
+                else:
+                    promised.append(address)
+        if copies and peers and not promised:
+            raise DrainingError("No other node could store a copy of the submission just now; try again in a moment.")
+        return tuple(promised)
+
+    # Comparing -------------------------------------------------------------------------------
+
+    def digest_seen(self, address: str, theirs: int) -> None:
+        """A peer said what its store's digest is."""
+        same = theirs == self._ledger.store.digest()
+        now = time.monotonic()
+        with self._lock:
+            if same:
+                self._differing.pop(address, None)
+                return
+            seen = self._differing.setdefault(address, _Difference(now, theirs, now))
+            if seen.digest != theirs:
+                seen.digest, seen.stands_since = theirs, now
+            if now - seen.stands_since >= _SETTLE_S or now - seen.since >= _DIFFERING_S:
+                del self._differing[address]
+                self._to_compare.add(address)
+                self._wake.notify_all()
+
+    def compare_soon(self, address: str) -> None:
+        with self._lock:
+            self._to_compare.add(address)
+            self._wake.notify_all()
+
+    def _compare_for_ever(self) -> None:
+        while True:
+            with self._lock:
+                self._wake.wait_for(lambda: self._to_compare or self._stopped)
+                if self._stopped:
+                    return
+                address = self._to_compare.pop()
+            try:
+                self.compare(address)
+            except TestmeshError as error:
+                log.info("could not compare records with %s: %s", address, error)
+            except Exception:
+                log.exception("could not compare records with %s", address)
+
+    def compare(self, address: str) -> None:
+        """Fetch and merge every evaluation of which a peer knows something else.
+
+        Raises:
+            PeerError, MalformedError, and what merging raises.
+        """
+        theirs = self._peers.digests(address)
+        mine = self._ledger.store.digests()
+        for evaluation_id, digest in theirs.items():
+            if self._stopped:
+                return
+            if mine.get(evaluation_id) != digest:
+                self._ledger.merge(self._peers.records(address, evaluation_id, _PUSH_TIMEOUT_S), publish=False)
+
+    def stop(self) -> None:
+        """Try once more to hand over what waits, for a few seconds, and end."""
+        with self._lock:
+            self._stopped = True
+            links, self._links = list(self._links.values()), {}
+            self._wake.notify_all()
+        for link in links:
+            link.stop()
+        deadline = time.monotonic() + _FLUSH_S
+        for link in links:
+            link.join(max(0.0, deadline - time.monotonic()))
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        self._copiers.shutdown(wait=False, cancel_futures=True)
+
+
+class PeerLink:
+    """The records that wait for one peer, and the thread that sends them."""
+
+    def __init__(self, address: str, peers: PeerClient) -> None:
+        self._address = address
+        self._peers = peers
+        self._evaluations: dict[str, Evaluation] = {}
+        self._modules: dict[tuple[str, str, str], ModuleRecord] = {}
+        self._changed = threading.Condition()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name=f"link-{address}", daemon=True)
+        self._thread.start()
+
+    def push(self, changes: Changes) -> None:
+        with self._changed:
+            self._keep(changes)
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Try once more to send what waits, then end."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+
+    def abandon(self) -> None:
+        """End; what waits is not sent."""
+        with self._changed:
+            self._evaluations, self._modules = {}, {}
+            self._stopped = True
+            self._changed.notify_all()
+
+    def join(self, timeout: float) -> None:
+        self._thread.join(timeout)
+
+    def _keep(self, changes: Changes) -> None:
+        """Merged, as records may come in another order than they were made in."""
+        for theirs in changes.evaluations:
+            self._evaluations[theirs.id] = merge_evaluations(self._evaluations.get(theirs.id, theirs), theirs)
+        for record in changes.modules:
+            key = record.state.key
+            self._modules[key] = merge_modules(self._modules.get(key, record), record)
+
+    def _next(self) -> Changes:
+        evaluations, self._evaluations = tuple(self._evaluations.values()), {}
+        waiting = tuple(self._modules.values())
+        modules = next(batches(waiting, lambda record: text_of(record.tests)), ())
+        for record in modules:
+            del self._modules[record.state.key]
+        return Changes(evaluations, modules)
+
+    def _run(self) -> None:
+        failures = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or self._evaluations or self._modules)
+                changes = self._next()
+                stopped = self._stopped
+            if not changes:
+                return
+            if self._sent(changes, failures):
+                failures = 0
+                continue
+            if stopped:
+                return
+            failures += 1
+            with self._changed:
+                if not self._stopped:
+                    self._keep(changes)
+                self._changed.wait_for(lambda: self._stopped, timeout=min(2.0, 0.1 * 2 ** min(failures, 10)))
+
+    def _sent(self, changes: Changes, failures: int) -> bool:
+        """Whether it need not be tried again."""
+        try:
+            self._peers.replicate(self._address, Replicate(changes), _PUSH_TIMEOUT_S)
+        except TestmeshError as error:
+            log.info("could not send records to %s, try %d: %s", self._address, failures + 1, error)
+            return False
+        except Exception:  # it would fail every time: comparing digests brings what can be brought
+            log.exception("records for %s are dropped", self._address)
+        return True

@@ -1,0 +1,27 @@
+"""The messages between nodes as JSON, for both ends."""
+
+from pydantic import TypeAdapter
+
+from testmesh.node.membership import Member
+from testmesh.node.messages import (
+    AttemptReports,
+    Digests,
+    Held,
+    IndirectReply,
+    Members,
+    PeerList,
+    PingReply,
+    Replicate,
+    WorkOrder,
+)
+
+PING_REPLY = TypeAdapter(PingReply)
+INDIRECT_REPLY = TypeAdapter(IndirectReply)
+MEMBERS = TypeAdapter(Members)
+UPDATES = TypeAdapter(tuple[Member, ...])
+REPLICATE = TypeAdapter(Replicate)
+WORK_ORDER = TypeAdapter(WorkOrder)
+REPORTS = TypeAdapter(AttemptReports)
+HELD = TypeAdapter(Held)
+DIGESTS = TypeAdapter(Digests)
+PEER_LIST = TypeAdapter(PeerList)

@@ -1,0 +1,232 @@
+"""The worker's side: takes orders, prepares projects, runs modules in its slots, and tells whoever owns them.
+
+Preparing (code and environment) and running have threads of their own, so that a slow install holds up its own project
+only. A report is kept until the evaluation's owner, or who took over from it, has it.
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from testmesh.errors import DrainingError, EnvironmentFailedError, TestmeshError
+from testmesh.model import Evaluation, ModulePlan, ModuleResult, Project, Source, Verdict
+from testmesh.node.ledger import Ledger
+from testmesh.node.messages import AttemptReport, AttemptReports, Held, Load, Task, WorkOrder
+from testmesh.node.outbox import Outbox
+from testmesh.node.replica import Changes
+from testmesh.testing.cancellation import Cancellation
+
+log = logging.getLogger(__name__)
+_PREPARERS = 8  # they mostly wait for the package index
+P = TypeVar("P")
+
+
+class Bench(Protocol[P]):
+    """The room `testing`, as a worker uses it; `P` is what it makes of a project once for all its modules."""
+
+    def prepare(self, evaluation: Evaluation, source: Source, project: Project) -> P:
+        """Raises EnvironmentFailedError (the student's fault), TestmeshError (this node's or a peer's)."""
+        ...
+
+    def run(self, prepared: P, module: ModulePlan, cancellation: Cancellation) -> ModuleResult:
+        """Raises TestmeshError where the node failed, not the module."""
+        ...
+
+    def environment_failed(self, module: ModulePlan, detail: str) -> ModuleResult: ...
+
+
+@dataclass(eq=False, slots=True)
+class _Attempt:
+    evaluation: str
+    task: Task
+    plan: ModulePlan
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    running: bool = False
+
+
+class Worker(Generic[P]):
+    """Safe from any thread. `report` sends to the node at an address and raises PeerError."""
+
+    def __init__(
+        self,
+        address: str,
+        slots: int,
+        bench: Bench[P],
+        ledger: Ledger,
+        report: Callable[[str, AttemptReports], None],
+    ) -> None:
+        self._address = address
+        self._slots = slots
+        self._bench = bench
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._held: dict[tuple[str, Task], _Attempt] = {}
+        self._draining = False
+        self._preparers = ThreadPoolExecutor(_PREPARERS, thread_name_prefix="prepare")
+        self._runners = ThreadPoolExecutor(slots, thread_name_prefix="module")
+        self._outbox = Outbox(address, ledger, report, self.load, self._taken)
+        ledger.subscribe(self._changed)
+
+    # From other threads ----------------------------------------------------------------------
+
+    def accept(self, order: WorkOrder) -> None:
+        """Take attempts up. One that is held already is not begun again; an older one of the same module gives way."""
+        if self._draining:
+            raise DrainingError("This node is leaving and takes no more modules.")
+        for source in order.evaluation.sources:
+            for project in source.projects:
+                plans = {plan.path: plan for plan in project.modules}
+                tasks = [task for task in order.tasks if task.project == project.name and task.module in plans]
+                attempts = self._hold(order.evaluation.id, [(task, plans[task.module]) for task in tasks])
+                if attempts:
+                    self._preparers.submit(self._prepare, order.evaluation, source, project, attempts)
+        known = self._ledger.store.evaluation(order.evaluation.id)
+        if known is not None:  # an order that comes when all is over; held by now, so that no end can be missed
+            self._changed(Changes((known,)), False)
+
+    def held(self) -> Held:
+        with self._lock:
+            return Held(tuple(self._held), self._load())
+
+    def load(self) -> Load:
+        with self._lock:
+            return self._load()
+
+    def drain(self) -> None:
+        """Take no more orders; what runs goes on."""
+        self._draining = True
+
+    def stop(self) -> None:
+        """End every module now; their evaluations' owner runs them elsewhere."""
+        self._draining = True
+        with self._lock:
+            attempts = list(self._held.values())
+        for attempt in attempts:
+            attempt.cancellation.cancel()
+        self._preparers.shutdown(wait=False, cancel_futures=True)
+        self._runners.shutdown(wait=True, cancel_futures=True)
+        self._outbox.stop()
+
+    # Keeping account -------------------------------------------------------------------------
+
+    def _hold(self, evaluation_id: str, tasks: Sequence[tuple[Task, ModulePlan]]) -> list[_Attempt]:
+        attempts = []
+        with self._lock:
+            for task, plan in tasks:
+                if (evaluation_id, task) in self._held:
+                    continue
+                for attempt in self._held.values():
+                    if _is_older(attempt, evaluation_id, task):
+                        attempt.cancellation.cancel()
+                attempt = self._held[evaluation_id, task] = _Attempt(evaluation_id, task, plan)
+                attempts.append(attempt)
+        return attempts
+
+    def _load(self) -> Load:
+        running = sum(attempt.running for attempt in self._held.values())
+        return Load(self._slots, running, len(self._held) - running)
+
+    def _changed(self, changes: Changes, _publish: bool) -> None:
+        over = {e.id for e in changes.evaluations if e.cancelled or e.finished_at is not None}
+        if over:
+            with self._lock:
+                attempts = [attempt for attempt in self._held.values() if attempt.evaluation in over]
+            for attempt in attempts:
+                attempt.cancellation.cancel()
+
+    def _taken(self, reports: Iterable[AttemptReport]) -> None:
+        """The owner has these."""
+        with self._lock:
+            for report in reports:
+                if report.result is not None:
+                    self._held.pop((report.evaluation, report.task), None)
+
+    # Doing the work --------------------------------------------------------------------------
+
+    def _prepare(self, evaluation: Evaluation, source: Source, project: Project, attempts: list[_Attempt]) -> None:
+        attempts = self._without_cancelled(attempts)
+        if not attempts:
+            return
+        try:
+            prepared = self._bench.prepare(evaluation, source, project)
+        except EnvironmentFailedError as error:
+            self._environment_failed(attempts, error.detail)
+        except TestmeshError as error:
+            self._failed(attempts, error.detail)
+        except Exception:
+            log.exception("preparing project %s of evaluation %s failed", project.name, evaluation.id)
+            self._failed(attempts, "This node could not prepare the project; its log says why.")
+        else:
+            for attempt in self._without_cancelled(attempts):
+                with contextlib.suppress(RuntimeError):  # this node stops
+                    self._runners.submit(self._run, prepared, attempt)
+
+    def _environment_failed(self, attempts: Iterable[_Attempt], detail: str) -> None:
+        for attempt in attempts:
+            try:
+                result = self._bench.environment_failed(attempt.plan, detail)
+            except Exception:
+                log.exception("no result for %s of evaluation %s", attempt.plan.path, attempt.evaluation)
+                self._failed([attempt], "This node could not grade the module; its log says why.")
+            else:
+                self._ended(attempt, result)
+
+    def _without_cancelled(self, attempts: Iterable[_Attempt]) -> list[_Attempt]:
+        left = []
+        for attempt in attempts:
+            if attempt.cancellation.is_set:
+                self._forget(attempt)
+            else:
+                left.append(attempt)
+        return left
+
+    def _run(self, prepared: P, attempt: _Attempt) -> None:
+        with self._lock:
+            attempt.running = not attempt.cancellation.is_set  # as one step: what runs does not give way any more
+        if not attempt.running:
+            self._forget(attempt)
+            return
+        self._outbox.put(AttemptReport(attempt.evaluation, attempt.task, self._address))
+        try:
+            result = self._bench.run(prepared, attempt.plan, attempt.cancellation)
+        except TestmeshError as error:
+            self._failed([attempt], error.detail)
+        except Exception:
+            log.exception("running %s of evaluation %s failed", attempt.plan.path, attempt.evaluation)
+            self._failed([attempt], "This node could not run the module; its log says why.")
+        else:
+            if attempt.cancellation.is_set:
+                self._forget(attempt)
+            else:
+                self._ended(attempt, result)
+
+    def _ended(self, attempt: _Attempt, result: ModuleResult) -> None:
+        with self._lock:
+            attempt.running = False
+        self._outbox.put(AttemptReport(attempt.evaluation, attempt.task, self._address, result))
+
+    def _failed(self, attempts: Iterable[_Attempt], detail: str) -> None:
+        for attempt in attempts:
+            with self._lock:
+                attempt.running = False
+            result = ModuleResult(Verdict.INFRA_FAILED, detail=detail)
+            self._outbox.put(AttemptReport(attempt.evaluation, attempt.task, self._address, result, retry=True))
+
+    def _forget(self, attempt: _Attempt) -> None:
+        with self._lock:
+            self._held.pop((attempt.evaluation, attempt.task), None)
+
+
+def _is_older(attempt: _Attempt, evaluation_id: str, task: Task) -> bool:
+    """Whether it is an earlier attempt of the same module that has not begun to run: the owner gave it up."""
+    mine = attempt.task
+    return (
+        attempt.evaluation == evaluation_id
+        and (mine.project, mine.module) == (task.project, task.module)
+        and (mine.epoch, mine.attempt) < (task.epoch, task.attempt)
+        and not attempt.running
+    )

@@ -1,0 +1,204 @@
+"""Merging is a join of a semilattice, and a final result stands."""
+
+from dataclasses import replace
+from functools import reduce
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from testmesh.model import Counts, Evaluation, ModuleState, Options, Source, SourceKind, TestResult, Verdict
+from testmesh.node.replica import Changes, ModuleRecord, digest_of, merge_evaluations, merge_modules
+from tests.support import records as some
+from tests.support.records import evaluation
+
+STATE = ModuleState("e1", "p", "test_1.py")
+
+
+def one_id(found: list[Evaluation]) -> list[Evaluation]:
+    return [replace(e, id="e1") for e in found]
+
+
+def one_place(found: list[ModuleRecord]) -> list[ModuleRecord]:
+    return [replace(r, state=replace(r.state, evaluation="e1", project="p", module="test_1.py")) for r in found]
+
+
+three_evaluations = st.lists(some.evaluations, min_size=3, max_size=3).map(one_id)
+three_records = st.lists(some.records, min_size=3, max_size=3).map(one_place)
+
+# Of one submission, as nodes know it: what never changes is the same.
+SENT = evaluation(sources=(Source(SourceKind.REPOSITORY, "r"), Source(SourceKind.REPOSITORY, "s")), sealed_token="t")
+copies = st.builds(
+    lambda e, s1, s2: replace(
+        e,
+        id="e1",
+        body_digest="",
+        options=Options(),
+        tests_archive=None,
+        sources=tuple(
+            replace(s, kind=k.kind, name=k.name, url=k.url) for s, k in zip((s1, s2), SENT.sources, strict=True)
+        ),
+    ),
+    some.evaluations,
+    some.sources,
+    some.sources,
+)
+three_copies = st.lists(copies, min_size=3, max_size=3)
+
+
+class TestEvaluations:
+    @settings(deadline=None)
+    @given(three_evaluations | three_copies)
+    def test_the_order_of_merging_does_not_matter(self, three: list[Evaluation]) -> None:
+        a, b, c = three
+        assert merge_evaluations(a, b) == merge_evaluations(b, a)
+        assert merge_evaluations(merge_evaluations(a, b), c) == merge_evaluations(a, merge_evaluations(b, c))
+
+    @settings(deadline=None)
+    @given(three_evaluations | three_copies)
+    def test_merging_again_changes_nothing(self, three: list[Evaluation]) -> None:
+        merged = reduce(merge_evaluations, three)
+        for seen in (*three, merged):
+            assert merge_evaluations(merged, seen) == merged
+        stored = merge_evaluations(three[0], three[0])  # as a store keeps what it has never seen
+        assert merge_evaluations(stored, stored) == stored
+
+    @settings(deadline=None)
+    @given(three_copies)
+    def test_nothing_known_is_lost(self, three: list[Evaluation]) -> None:
+        merged = reduce(merge_evaluations, three)
+        assert merged.epoch == max(e.epoch for e in three)
+        assert set(merged.holders) == {holder for e in three for holder in e.holders}
+        assert merged.cancelled == any(e.cancelled for e in three)
+        assert (merged.finished_at is None) == all(e.finished_at is None for e in three)
+        for index, source in enumerate(merged.sources):
+            assert source.is_resolved == any(e.sources[index].is_resolved for e in three)
+
+    @settings(deadline=None)
+    @given(st.lists(some.evaluations, min_size=2, max_size=2).map(one_id))
+    def test_of_two_submissions_under_one_id_one_is_kept_whole(self, two: list[Evaluation]) -> None:
+        a, b = two[0], replace(two[1], body_digest="another")
+        assert merge_evaluations(a, b) in (merge_evaluations(a, a), merge_evaluations(b, b))
+
+    def test_the_higher_epoch_drives(self) -> None:
+        a, b = evaluation(owner="z:1", epoch=1), evaluation(owner="a:1", epoch=2)
+        assert merge_evaluations(a, b).owner == "a:1"
+
+    def test_a_resolved_source_stays_and_of_two_the_lower_epoch(self) -> None:
+        url = Source(SourceKind.REPOSITORY, "r", url="https://github.com/o/r")
+        open_, early, late = url, replace(url, archive="a" * 64, epoch=1), replace(url, error="gone", epoch=2)
+        for order in ((open_, early, late), (late, early, open_), (early, open_, late)):
+            merged = reduce(merge_evaluations, [evaluation(sources=(source,)) for source in order])
+            assert merged.sources == (early,)
+
+    @pytest.mark.parametrize("first", [True, False])
+    def test_the_token_is_erased_once_every_source_is_resolved(self, first: bool) -> None:
+        done = tuple(replace(source, error="not found") for source in SENT.sources)
+        resolved = replace(SENT, sources=done)
+
+        assert merge_evaluations(*((SENT, resolved) if first else (resolved, SENT))).sealed_token is None
+        assert merge_evaluations(SENT, SENT).sealed_token == "t"
+        assert merge_evaluations(resolved, resolved).sealed_token is None
+
+    def test_the_earliest_end_stands_with_its_own_duration(self) -> None:
+        early, late = evaluation(finished_at=10.0, eval_time=9.0), evaluation(finished_at=11.0, eval_time=1.0)
+        merged = merge_evaluations(late, early)
+        assert (merged.finished_at, merged.eval_time) == (10.0, 9.0)
+
+
+class TestModules:
+    @settings(deadline=None)
+    @given(three_records)
+    def test_the_order_of_merging_does_not_matter(self, three: list[ModuleRecord]) -> None:
+        a, b, c = three
+        assert merge_modules(a, b) == merge_modules(b, a)
+        assert merge_modules(merge_modules(a, b), c) == merge_modules(a, merge_modules(b, c))
+
+    @settings(deadline=None)
+    @given(three_records)
+    def test_merging_again_changes_nothing(self, three: list[ModuleRecord]) -> None:
+        merged = reduce(merge_modules, three)
+        for seen in (*three, merged):
+            assert merge_modules(merged, seen) == merged
+
+    @settings(deadline=None)
+    @given(st.lists(some.records, min_size=1, max_size=8).map(one_place), st.randoms())
+    def test_once_the_lowest_final_attempt_is_in_the_result_never_changes(self, seen: list[ModuleRecord], rng) -> None:  # type: ignore[no-untyped-def]
+        finals = [record for record in seen if record.state.verdict.is_final]
+        lowest = (0, 0)
+        stands = ModuleRecord(replace(STATE, verdict=Verdict.PASSED, epoch=lowest[0], attempt=lowest[1]))
+        later = [r for r in finals if (r.state.epoch, r.state.attempt) > lowest]
+        others = [r for r in seen if not r.state.verdict.is_final] + later
+        rng.shuffle(others)
+        known = reduce(merge_modules, [stands, *others])
+        assert known == stands
+
+    @pytest.mark.parametrize(
+        ("one", "other", "wins"),
+        [
+            ((Verdict.PENDING, 0, 0), (Verdict.PENDING, 0, 1), 1),
+            ((Verdict.RUNNING, 0, 1), (Verdict.PENDING, 0, 1), 0),
+            ((Verdict.RUNNING, 0, 9), (Verdict.PENDING, 1, 1), 1),
+            ((Verdict.PASSED, 5, 5), (Verdict.RUNNING, 9, 9), 0),
+            ((Verdict.PASSED, 0, 2), (Verdict.FAILED, 0, 1), 1),
+            ((Verdict.PASSED, 0, 9), (Verdict.FAILED, 1, 1), 0),
+        ],
+    )
+    def test_who_wins(self, one: tuple[Verdict, int, int], other: tuple[Verdict, int, int], wins: int) -> None:
+        both = [ModuleRecord(replace(STATE, verdict=v, epoch=e, attempt=a)) for v, e, a in (one, other)]
+        assert merge_modules(*both) == merge_modules(*reversed(both)) == both[wins]
+
+    def test_the_tests_come_with_the_result_that_wins(self) -> None:
+        first = ModuleRecord(replace(STATE, verdict=Verdict.FAILED, attempt=1), (TestResult("t", "failed"),))
+        second = ModuleRecord(replace(STATE, verdict=Verdict.PASSED, attempt=2), (TestResult("t", "passed"),))
+        assert merge_modules(second, first).tests == first.tests
+
+
+class TestDigests:
+    @settings(deadline=None)
+    @given(st.lists(some.states, max_size=5, unique_by=lambda s: s.key), some.evaluations, st.randoms())
+    def test_the_order_does_not_matter(self, states: list[ModuleState], of: Evaluation, rng) -> None:  # type: ignore[no-untyped-def]
+        shuffled = list(states)
+        rng.shuffle(shuffled)
+        assert digest_of(of, states) == digest_of(of, shuffled)
+
+    @settings(deadline=None)
+    @given(
+        st.lists(some.states, max_size=4, unique_by=lambda s: s.key),
+        st.lists(some.states, max_size=4, unique_by=lambda s: s.key),
+        st.none() | some.evaluations,
+        st.none() | some.evaluations,
+    )
+    def test_equal_means_equal_records(
+        self, a: list[ModuleState], b: list[ModuleState], e: Evaluation | None, f: Evaluation | None
+    ) -> None:
+        assert (digest_of(e, a) == digest_of(f, b)) == (e == f and set(a) == set(b))
+
+    @settings(deadline=None)
+    @given(some.evaluations, st.lists(some.states, max_size=4))
+    def test_they_fit_into_a_signed_64_bit_integer(self, of: Evaluation, states: list[ModuleState]) -> None:
+        assert 0 <= digest_of(of, states) < 2**63
+
+    def test_every_field_of_a_state_counts(self) -> None:
+        changed = [
+            replace(STATE, **field)
+            for field in (
+                {"verdict": Verdict.RUNNING},
+                {"epoch": 1},
+                {"attempt": 1},
+                {"node": "a:1"},
+                {"counts": Counts(1)},
+                {"time": 1.0},
+                {"python": "3"},
+                {"detail": "x"},
+                {"losses": 1},
+            )
+        ]
+        assert len({digest_of(None, [state]) for state in (STATE, *changed)}) == len(changed) + 1
+
+
+def test_changes_know_their_evaluations_and_whether_there_is_anything() -> None:
+    assert not Changes()
+    changes = Changes((evaluation("e2"),), (ModuleRecord(STATE), ModuleRecord(replace(STATE, evaluation="e2"))))
+    assert changes
+    assert changes.evaluation_ids() == ("e2", "e1")
