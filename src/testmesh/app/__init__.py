@@ -1,0 +1,1 @@
+"""The HTTP front of a node: the only room that knows flask and gunicorn."""

@@ -1,0 +1,135 @@
+"""The internal API: what nodes ask of each other. Every path is signed; see `auth.internal_blueprint`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from flask import Blueprint, Response, request, send_file
+
+from testmesh.errors import MalformedError
+from testmesh.node.codec import CHANGES, decode, encode
+from testmesh.node.membership import Member
+from testmesh.node.messages import (
+    AttemptReports,
+    Digests,
+    Held,
+    IndirectReply,
+    Members,
+    PeerList,
+    PingReply,
+    Replicate,
+    WorkOrder,
+)
+from testmesh.node.replica import Changes
+from testmesh.node.wire import (
+    DIGESTS,
+    HELD,
+    INDIRECT_REPLY,
+    MEMBERS,
+    PEER_LIST,
+    PING_REPLY,
+    REPLICATE,
+    REPORTS,
+    UPDATES,
+    WORK_ORDER,
+)
+from testmesh.settings import parse_address
+
+_JSON = "application/json"
+
+
+class PeerService(Protocol):
+    """What a node does for the others."""
+
+    def join(self, members: tuple[Member, ...]) -> tuple[Member, ...]: ...
+
+    def introduced(self, updates: tuple[Member, ...]) -> None: ...
+
+    def pinged(self, updates: tuple[Member, ...]) -> PingReply: ...
+
+    def ping_for(self, target: str, timeout: float) -> IndirectReply: ...
+
+    def held_tasks(self) -> Held: ...
+
+    def take_order(self, order: WorkOrder) -> None: ...
+
+    def take_reports(self, reports: AttemptReports) -> None: ...
+
+    def digests(self) -> dict[str, int]: ...
+
+    def records(self, evaluation_id: str) -> Changes: ...
+
+    def store_copy(self, message: Replicate) -> None: ...
+
+    def archive(self, digest: str) -> Path: ...
+
+    def peers(self) -> list[str]: ...
+
+
+def register_peer_routes(blueprint: Blueprint, node: PeerService, terminate: Callable[[], None]) -> None:
+    """`terminate` makes the process drain and stop, and returns at once."""
+
+    @blueprint.post("/join")
+    def join() -> Response:
+        members = decode(MEMBERS, request.get_data()).members
+        return _answer(encode(MEMBERS, Members(node.join(members))))
+
+    @blueprint.post("/new_peer")
+    def new_peer() -> Response:
+        node.introduced(decode(MEMBERS, request.get_data()).members)
+        return _answer(b"{}")
+
+    @blueprint.get("/ping")
+    def ping() -> Response:
+        target = request.args.get("target")
+        if target is None:
+            return _answer(encode(PING_REPLY, node.pinged(decode(UPDATES, request.args.get("updates", "[]")))))
+        try:
+            address, timeout = parse_address(target), float(request.args.get("timeout", "0.5"))
+        except ValueError as error:
+            raise MalformedError(f"target is not an address, or timeout not a number: {error}.") from None
+        return _answer(encode(INDIRECT_REPLY, node.ping_for(address, min(5.0, max(0.1, timeout)))))
+
+    @blueprint.get("/load")
+    def load() -> Response:
+        return _answer(encode(HELD, node.held_tasks()))
+
+    @blueprint.post("/run_tests")
+    def run_tests() -> Response:
+        node.take_order(decode(WORK_ORDER, request.get_data()))
+        return _answer(b"{}", 202)
+
+    @blueprint.post("/results")
+    def results() -> Response:
+        node.take_reports(decode(REPORTS, request.get_data()))
+        return _answer(b"{}")
+
+    @blueprint.get("/evaluation_req")
+    def digests() -> Response:
+        return _answer(encode(DIGESTS, Digests(node.digests())))
+
+    @blueprint.post("/evaluation_req")
+    def replicate() -> Response:
+        node.store_copy(decode(REPLICATE, request.get_data()))
+        return _answer(b"{}")
+
+    @blueprint.get("/evaluation_req/<evaluation_id>")
+    def records(evaluation_id: str) -> Response:
+        return _answer(encode(CHANGES, node.records(evaluation_id)))
+
+    @blueprint.get("/archive/<digest>")
+    def archive(digest: str) -> Response:
+        return send_file(node.archive(digest), mimetype="application/zip")
+
+    @blueprint.get("/stats_req")
+    def stats() -> Response:
+        return _answer(encode(PEER_LIST, PeerList(tuple(node.peers()))))
+
+    @blueprint.get("/kill")
+    def kill() -> Response:
+        terminate()
+        return _answer(b"{}", 202)
+
+
+def _answer(body: bytes, status: int = 200) -> Response:
+    return Response(body, status, mimetype=_JSON)

@@ -1,0 +1,232 @@
+"""gunicorn's threaded worker: slow clients cost it little, its refusals are problems, a stop lets the node drain.
+
+A new connection, as an idle one, waits in the poller. Once its client has begun to send a request, a thread reads it:
+the client must send all headers within HEAD_S, and then on average MIN_RATE bytes a second beyond a grace of GRACE_S.
+A client that does not take its answer for SEND_TIMEOUT_S is dropped. Nginx in front adds its own limits.
+"""
+
+import contextlib
+import ctypes
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from http import HTTPStatus
+from threading import Thread
+from typing import Any
+
+import gunicorn.http.wsgi  # type: ignore[import-untyped]
+from gunicorn.http import errors as http_errors
+from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
+from gunicorn.util import close_graceful, write_nonblock  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
+
+from testmesh.app.problems import MEDIA_TYPE, problem_body
+
+HEAD_S, GRACE_S = 5.0, 10.0
+MIN_RATE = 1024
+SEND_TIMEOUT_S = 60.0
+LINGER_S, LINGER_BYTES = 2.0, 16 * 1024 * 1024  # a client that is still sending gets so far to read its refusal
+
+_PR_SET_PDEATHSIG = 1
+_log = logging.getLogger("testmesh.server")
+
+WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    def init_process(self) -> None:
+        _die_with_parent(self.ppid)
+        gunicorn.http.wsgi.SERVER = "testmesh"
+        super().init_process()
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the arbiter too, which then tells us
+
+    def handle_exit(self, *_: Any) -> None:
+        """SIGTERM: let the node drain while requests are answered, then stop. Once."""
+        if not getattr(self, "_draining", False):
+            self._draining = True
+            Thread(target=self._drain, name="drain", daemon=True).start()
+
+    def handle_quit(self, *_: Any) -> None:
+        self.alive = False
+        sys.exit(0)
+
+    def _drain(self) -> None:
+        try:
+            self.app.node.drain(self.cfg.graceful_timeout * 0.6)
+        except Exception:  # noqa: BLE001 - it stops all the same
+            _log.exception("the node did not drain cleanly")
+        self.cfg.set("graceful_timeout", max(1, int(self.cfg.graceful_timeout * 0.2)))  # the rest is the node's stop
+        self.method_queue.defer(self._stop_listening)
+
+    def _stop_listening(self) -> None:
+        """In the thread of the poller. Closed at once, so that whoever connects now is refused and goes elsewhere."""
+        self.alive = False
+        self.set_accept_enabled(False)
+        for listener in self.sockets:
+            listener.close()
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        super()._cap_keepalive(min(deadline, time.monotonic() + 0.5))
+
+    def accept(self, listener: socket.socket) -> None:
+        """A connection waits in the poller, not in a thread, until its client has sent something."""
+        try:
+            client, address = listener.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        conn = _Connection(self.cfg, client, address, listener.getsockname())
+        conn.timeout = time.monotonic() + GRACE_S
+        self.nr_conns += 1
+        self.pending_conns.append(conn)
+        self.poller.register(client, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def handle(self, conn: "_Connection") -> Any:
+        result = super().handle(conn)
+        if result is False:
+            conn.close(graceful=True)  # here, since its lingering must not hold up the loop that accepts
+        return result
+
+    def handle_request(self, req: Any, conn: "_Connection") -> bool:
+        req.body.request = req
+        conn.parser.unreader.head_is_read()
+        try:
+            return bool(super().handle_request(req, conn))
+        except TimeoutError as error:
+            raise http_errors.NoMoreData from error  # the client does not take its answer
+
+    def _keepalive_after(self, conn: "_Connection", keepalive: bool) -> bool:
+        return bool(super()._keepalive_after(conn, keepalive)) and not conn.stalled
+
+    def handle_error(self, _req: Any, client: socket.socket, _addr: Any, exc: BaseException) -> None:
+        """gunicorn's own refusals, as problems."""
+        status, detail = _explain(exc)
+        if status == 500:
+            _log.error("a request failed outside of the application", exc_info=exc)
+        body = problem_body(status, detail)
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nConnection: close\r\nContent-Type: {MEDIA_TYPE}\r\n"
+            f"Content-Length: {len(body)}\r\nX-Content-Type-Options: nosniff\r\n\r\n"
+        )
+        with contextlib.suppress(OSError):
+            write_nonblock(client, head.encode() + body)
+
+
+class _Connection(TConn):  # type: ignore[misc]
+    """A connection whose client cannot hold a thread by being slow."""
+
+    _closed = False
+
+    def init(self) -> None:
+        """Called by every request of the connection, before it is read."""
+        if not self.initialized:
+            super().init()
+            self.parser.unreader = _PacedUnreader(self.sock)
+        self.sock.settimeout(SEND_TIMEOUT_S)
+        self.parser.unreader.begin()
+
+    @property
+    def stalled(self) -> bool:
+        return bool(self.parser.unreader.stalled)
+
+    def close(self, graceful: bool = False) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        if graceful:
+            close_graceful(self.sock, LINGER_S, LINGER_BYTES)
+        else:
+            self.sock.close()
+
+
+class _PacedUnreader(SocketUnreader):  # type: ignore[misc]
+    """Reads as long as the client keeps MIN_RATE, counting only the time spent waiting for it."""
+
+    stalled = False
+
+    def begin(self) -> None:
+        self._waited, self._received, self._in_head = 0.0, 0, True
+
+    def head_is_read(self) -> None:
+        """A head is a packet or two: time for it does not grow with what has come, a body's does."""
+        self._in_head = False
+
+    def chunk(self, size_hint: int | None = None) -> bytes:
+        before, began = self.sock.gettimeout(), time.monotonic()
+        allowed = (HEAD_S if self._in_head else GRACE_S + self._received / MIN_RATE) - self._waited
+        try:
+            self.sock.settimeout(max(0.001, allowed if before is None else min(allowed, before)))
+            data = bytes(super().chunk(size_hint))
+        except TimeoutError:
+            self.stalled = True
+            return b""  # as if the client had gone
+        finally:
+            self.sock.settimeout(before)
+            self._waited += time.monotonic() - began
+        self._received += len(data)
+        return data
+
+
+class _Input:
+    """The body as WSGI gives it; what gunicorn finds wrong in its framing becomes an error of reading."""
+
+    def __init__(self, body: Any) -> None:
+        self._body = body
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return bytes(self._body.read(size))
+        except http_errors.ParseException as error:
+            raise OSError("the body is not framed as it should be") from error
+
+
+def close_after_refusal(app: WsgiApp) -> WsgiApp:
+    """Tell a client whose long body was not read that the connection ends, instead of reading all of it for nothing."""
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        body = environ["wsgi.input"]
+        environ["wsgi.input"] = _Input(body)
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            long = "HTTP_TRANSFER_ENCODING" in environ or len(environ.get("CONTENT_LENGTH") or "") > 5
+            if status[0] in "45" and long:
+                body.request.force_close()
+            return start_response(status, headers, exc_info)
+
+        return app(environ, start)
+
+    return application
+
+
+def _explain(error: BaseException) -> tuple[int, str]:
+    for kinds, status, detail in _REFUSALS:
+        if isinstance(error, kinds):
+            return status, detail
+    if isinstance(error, http_errors.ParseException):
+        return 400, "This is not a valid HTTP/1.1 request; check the request line and the headers."
+    return 500, "This is an error of the node, not of the request; its log has the details."
+
+
+_REFUSALS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], int, str], ...] = (
+    ((http_errors.InvalidResponseHeader, http_errors.ConfigurationProblem), 500, "The node's answer was not valid."),
+    (http_errors.LimitRequestLine, 414, "The request line is over 8190 bytes; send a shorter path or query."),
+    (http_errors.LimitRequestHeaders, 431, "The headers are too many or too large; send at most 64 of 8190 bytes."),
+    (http_errors.ExpectationFailed, 417, "The only expectation that can be met is 100-continue."),
+    (http_errors.UnsupportedTransferCoding, 501, "The only transfer coding that is understood is chunked."),
+)
+
+
+def _die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when the arbiter ends, where it can (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

@@ -1,0 +1,102 @@
+"""Builds a node from its settings: the one place where the real implementations are chosen."""
+
+import logging
+import os
+import signal
+from collections.abc import Mapping
+
+from testmesh.app.auth import internal_blueprint
+from testmesh.app.factory import create_app
+from testmesh.app.peer_routes import register_peer_routes
+from testmesh.app.server import Lifecycle
+from testmesh.app.worker import WsgiApp
+from testmesh.clock import SystemClock
+from testmesh.errors import SettingsError
+from testmesh.load_balance.least_loaded import LeastLoaded
+from testmesh.load_balance.policy import Policy
+from testmesh.load_balance.round_robin import RoundRobin
+from testmesh.node.archives import ArchiveStore
+from testmesh.node.bench import MeshBench
+from testmesh.node.http_peers import HttpPeers
+from testmesh.node.node import Node, Parts
+from testmesh.node.sqlite_store import SqliteStore
+from testmesh.sealing import node_key
+from testmesh.settings import Settings
+from testmesh.signing import RequestVerifier
+from testmesh.testing.archive import ArchiveLimits
+from testmesh.testing.environments import EnvironmentCache
+from testmesh.testing.github import RepositoryFetcher
+from testmesh.testing.installers import find_installer
+from testmesh.testing.isolation import IsolationLevel, probe
+from testmesh.testing.run_command import CommandRunner
+from testmesh.testing.runner import ModuleRunner
+from testmesh.testing.workshop import PreparedProject, Workshop
+
+log = logging.getLogger(__name__)
+
+
+def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycle, WsgiApp]:
+    """The node and its WSGI application, not started. To be called in the process that serves.
+
+    Raises:
+        TestmeshError: what keeps it from starting, in one sentence.
+    """
+    isolation = probe()
+    check_sandbox(settings, isolation)
+    data = settings.data_dir
+    incoming = data / "incoming"
+    incoming.mkdir(parents=True, exist_ok=True)
+    for left in incoming.iterdir():
+        left.unlink()
+    clock = SystemClock()
+    commands = CommandRunner()
+    installer = find_installer(data / "packages", environ, commands)
+    environments = EnvironmentCache(data / "environments", installer, commands, clock)
+    environments.sweep()
+    runner = ModuleRunner(data / "work", isolation)
+    workshop = Workshop(data / "code", environments, runner, allow_vcs=settings.allow_vcs)
+    limits = ArchiveLimits(settings.max_upload, settings.max_unpacked, settings.max_entries)
+    secret = settings.secret or node_key(data)
+    parts = Parts(
+        settings=settings,
+        store=SqliteStore(data / "mesh.db"),
+        archives=ArchiveStore(data / "archives"),
+        peers=HttpPeers(secret),
+        policy=make_policy(settings.strategy),
+        fetcher=RepositoryFetcher(settings.github_api, limits, clock),
+        clock=clock,
+        seal_key=secret,
+        slots=settings.slots or default_slots(),
+        isolation={"sandbox": isolation.sandbox, "loopback": isolation.loopback, "cause": isolation.cause},
+        closers=(commands.close,),
+    )
+    node: Node[PreparedProject] = Node(parts, lambda ensure_archive: MeshBench(workshop, ensure_archive))
+    verifier = RequestVerifier(secret, settings.advertise) if settings.secret else None
+    internal = internal_blueprint(verifier)
+    register_peer_routes(internal, node, lambda: os.kill(os.getppid(), signal.SIGTERM))  # the arbiter
+    log.info("loopback %s, sandbox %s%s", isolation.loopback, isolation.sandbox, _because(isolation.cause))
+    if not settings.secret:
+        log.warning("MESH_SECRET is not set: this node stands alone and takes no peer")
+    return node, create_app(node, settings, internal=internal, clock=clock)
+
+
+def check_sandbox(settings: Settings, isolation: IsolationLevel) -> None:
+    """Raises SettingsError where MESH_SANDBOX asks for a level that cannot be had."""
+    if settings.sandbox not in ("auto", isolation.sandbox):
+        raise SettingsError(
+            f"MESH_SANDBOX={settings.sandbox} cannot be had here{_because(isolation.cause)}; the best there is, is "
+            f"{isolation.sandbox!r}: set that, or auto"
+        )
+
+
+def make_policy(name: str) -> Policy:
+    return RoundRobin() if name == "round_robin" else LeastLoaded()
+
+
+def default_slots() -> int:
+    """Course tests mostly wait, so twice the cores; 4 at least."""
+    return max(4, 2 * (os.cpu_count() or 1))
+
+
+def _because(cause: str) -> str:
+    return f" ({cause})" if cause else ""
