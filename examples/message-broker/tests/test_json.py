@@ -1,0 +1,26 @@
+import pytest
+
+from src.middleware import JSONQueue
+
+
+@pytest.mark.parametrize("topic", ["weather", "temp", "msg"])
+def test_a_consumer_gets_what_a_producer_sends(queues, topic):
+    producer, consumer = queues(JSONQueue, topic)
+    producer.push("21")
+    assert consumer.pull() == (topic, "21")
+
+
+def test_messages_keep_their_order(queues):
+    producer, consumer = queues(JSONQueue, "order")
+    for value in "abc":
+        producer.push(value)
+    assert [consumer.pull()[1] for _ in range(3)] == ["a", "b", "c"]
+
+
+def test_the_last_value_greets_a_late_consumer(queues):
+    producer, consumer = queues(JSONQueue, "late")
+    producer.push("first")
+    producer.push("last")
+    assert [consumer.pull()[1], consumer.pull()[1]] == ["first", "last"]
+    _, late = queues(JSONQueue, "late")
+    assert late.pull() == ("late", "last")
