@@ -1,5 +1,6 @@
 """One contract for both stores, and what only the durable one promises."""
 
+import contextlib
 import itertools
 import os
 import signal
@@ -427,3 +428,13 @@ def digest_from_scratch(store: SqliteStore) -> int:
 
 def fail(*_: object) -> bytes:
     raise RuntimeError("for a test")
+
+
+def test_a_file_of_another_version_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "mesh.db"
+    with contextlib.closing(sqlite3.connect(file)) as other:
+        other.executescript("CREATE TABLE evaluations (id TEXT); PRAGMA user_version = 99;")
+    before = file.read_bytes()
+    with pytest.raises(InfrastructureError, match="another version"):
+        SqliteStore(file)
+    assert file.read_bytes() == before

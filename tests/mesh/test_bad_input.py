@@ -89,7 +89,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Victim]:
 @pytest.fixture
 def victim(running: Victim) -> Iterator[Victim]:
     """Around every test: what is kept is the same afterwards, the node is well and its log has no error."""
-    wait_for(lambda: running.kept()["code"] == [], what="what was graded before to be cleared away")
+    code = running.node.data / "code"
+    wait_for(lambda: not any(code.iterdir()), what="what was graded before to be cleared away")
     before = running.kept()
     yield running
     assert wait_for(lambda: running.kept() == before, 8, "nothing to be left"), "never reached"
@@ -585,23 +586,16 @@ def test_names_that_are_hostile_to_their_readers_are_graded_and_shown_as_they_ar
     names = [
         "<script>alert(1)</script>/test_a.py",
         "=cmd|' /C calc'!A0/test_a.py",
-        "@SUM(1+1)/test_a.py",
-        "-rf/test_a.py",
         "--help/test_a.py",
         "$(id)`id`;id&&id/test_a.py",
         "a'b\"c/test_a.py",
-        "100%/test_%s{0}.py",
-        "trailing dot./test_a.py",
-        " leading space/test_a.py",
-        "CON/test_a.py",
+        " 100%. /test_%s{0}.py",
         "~/test_a.py",
         "*?[x]/test_*?.py",
-        "ab::c/test_a.py",
-        "a=b,c/test_a.py",
+        "ab::c=d,e/test_a.py",
         "日本語/test_テスト.py",
         "cafe\u0301/test_a.py",
         "caf\u00e9/test_a.py",
-        "😀/test_a.py",
         "n" * 255 + "/test_a.py",
         "/".join(["d" * 200] * 4) + "/deep/test_a.py",
         f"long/{long_name}",
@@ -620,7 +614,7 @@ def test_names_that_are_hostile_to_their_readers_are_graded_and_shown_as_they_ar
 
 def test_the_uploads_own_name_is_only_a_name(running: Victim) -> None:
     archive = zips.make_zip({"test_a.py": zips.PASSING})
-    for sent in ("../../../etc/cron.d/evil.zip", "/etc/passwd", "<script>.zip", "=cmd().zip", "a;b.zip", "é" * 300):
+    for sent in ("../../../etc/cron.d/evil.zip", "<script>=cmd();.zip", "é" * 300):
         answer = requests.post(
             f"{running.node.url}/evaluation", files={"file": (sent, io.BytesIO(archive))}, timeout=60
         )

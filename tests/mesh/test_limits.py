@@ -230,15 +230,9 @@ def run_node(folder: Path, **settings: str) -> tuple[int, str]:
     ("name", "value"),
     [
         ("MESH_PORT", "65536"),
-        ("MESH_ADVERTISE", "0.0.0.0:5001"),
-        ("MESH_BOOTSTRAP", "localhost"),
         ("MESH_SECRET", "2short"),
-        ("MESH_API_TOKEN", "with a space in it"),
-        ("MESH_STRATEGY", "fastest"),
         ("MESH_MAX_UPLOAD", "-1"),
         ("MESH_GITHUB_API", "file:///etc"),
-        ("MESH_SLOTS", "many"),
-        ("MESH_MODULE_TIMEOUT_MAX_S", "nan"),
         ("MESH_NO_SUCH_SETTING", "1"),
     ],
 )
@@ -248,7 +242,7 @@ def test_a_wrong_setting_is_one_line_and_exit_status_2(tmp_path: Path, name: str
     assert status == 2
     assert line.startswith("testmesh: ")
     assert name in line
-    assert (value in line) == (name not in ("MESH_SECRET", "MESH_API_TOKEN", "MESH_NO_SUCH_SETTING"))
+    assert (value in line) == (name not in ("MESH_SECRET", "MESH_NO_SUCH_SETTING"))
     assert not (tmp_path / "data").exists()
 
 

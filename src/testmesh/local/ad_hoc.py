@@ -66,7 +66,8 @@ def plan_environ(request: Request, run: RunFolder, environ: Mapping[str, str]) -
     if secret is None:
         if bootstrap:
             raise LocalError(
-                f"joining {bootstrap[0]} takes its secret: MESH_SECRET=… (there: the file .run/secret, or MESH_SECRET)"
+                f"joining {bootstrap[0]} takes its secret: MESH_SECRET=… (there: the file .run/secret, or MESH_SECRET, "
+                "or docker compose exec cnode1 cat /secret/mesh)"
             )
         secret = run.make_secret()
     return node_environ(
@@ -101,9 +102,9 @@ def run_node(root: Path, arguments: list[str]) -> NoReturn:
 
 
 def _engine(root: Path) -> Engine:
+    if not (root / "Dockerfile").is_file():
+        raise LocalError("Dockerfile is missing in this folder; for a node without a container add --process")
     try:
-        if not (root / "Dockerfile").is_file():
-            raise LocalError("Dockerfile is missing in this folder")
         return find_engine(os.environ, compose=False)
     except LocalError as error:
         raise LocalError(f"{error.detail}; for a node without a container add --process") from error

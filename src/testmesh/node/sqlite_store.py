@@ -20,6 +20,7 @@ from testmesh.node.replica import Changes, ModuleRecord, fingerprint, merge_eval
 from testmesh.node.service import ModuleTests
 from testmesh.node.store import Tally
 
+_VERSION = 1  # of the tables; raised by every change of them
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS evaluations (
     id TEXT PRIMARY KEY, submitted_at REAL NOT NULL, finished INTEGER NOT NULL, document BLOB NOT NULL
@@ -58,8 +59,9 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         with _disk_errors():
+            _check_version(path)
             self._writer = self._connect()
-            self._writer.executescript(_SCHEMA)
+            self._writer.executescript(f"{_SCHEMA}PRAGMA user_version = {_VERSION};")
             for _ in range(_READERS):
                 self._readers.put(self._connect())
         self._digest = functools.reduce(operator.xor, self.digests().values(), 0)
@@ -283,6 +285,20 @@ class SqliteStore:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA cache_size = -2000")
         return connection
+
+
+def _check_version(path: Path) -> None:
+    """A file of another version is left as it is."""
+    if not path.exists():
+        return
+    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
+        version = file.execute("PRAGMA user_version").fetchone()[0]
+        tables = file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables and version != _VERSION:
+        raise InfrastructureError(
+            f"{path} was written by another version of testmesh ({version}, this is {_VERSION}); start that version, or"
+            " move the file away and let the node fetch its records from its peers."
+        )
 
 
 @contextlib.contextmanager
