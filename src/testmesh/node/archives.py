@@ -112,10 +112,13 @@ class ArchiveStore:
                 self._uncertain.pop(digest, None)
         return found
 
-    def drop(self, digest: str) -> None:
-        """Remove it; not so where a block of `taking` brings the same just now."""
+    def drop(self, digest: str, is_needed: Callable[[str], bool] = lambda _: False) -> None:
+        """Remove it; not so where a block of `taking` brings the same just now, or `is_needed` says so.
+
+        Asked in this order, so that no submission falls between: it is acknowledged before its block ends.
+        """
         with self._lock:
-            if digest not in self._in_use:
+            if digest not in self._in_use and not is_needed(digest):
                 self._place(digest).unlink(missing_ok=True)
 
     def held(self) -> set[str]:

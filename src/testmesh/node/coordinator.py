@@ -103,6 +103,8 @@ class Coordinator:
         self._received_at: dict[str, float] = {}  # monotonic, of what was submitted here
         self._next_audit = 0.0
         self._may_claim = False
+        self._unsaved: list[ModuleRecord] = []  # where the disk is full they wait for the next round
+        self._unseen: dict[str, None] = {}  # evaluations that changed and were not looked at yet
         self._senders = ThreadPoolExecutor(8, thread_name_prefix="orders")
         self._thread = threading.Thread(target=self._run, name="coordinator", daemon=True)
         ledger.subscribe(lambda changes, _: self._events.put(_Changed(changes.evaluation_ids())))
@@ -162,8 +164,7 @@ class Coordinator:
         return events
 
     def _handle(self, events: list[_Event]) -> None:
-        records: list[ModuleRecord] = []
-        touched: dict[str, None] = {}
+        records, touched = self._unsaved, self._unseen  # with what an earlier round could not store
         for event in events:
             match event:
                 case _Changed(evaluation_ids):
@@ -182,9 +183,11 @@ class Coordinator:
                     self._schedule.unplaced(order.evaluation.id, order.tasks)
                 case _LoadSeen(node, load):
                     self._loads[node] = load
-        for evaluation_id in touched:
+        for evaluation_id in tuple(touched):
             records += self._look_at(evaluation_id)
+            del touched[evaluation_id]
         self._ledger.merge(Changes(modules=tuple(records)), publish=True)
+        records.clear()
         self._finish()
         self._place()
         self._audit()
@@ -230,10 +233,11 @@ class Coordinator:
     def _finish(self) -> None:
         for evaluation in self._schedule.evaluations():
             if self._schedule.is_complete(evaluation.id):
-                took = self._clock.monotonic() - self._received_at.pop(evaluation.id, self._clock.monotonic())
+                took = self._clock.monotonic() - self._received_at.get(evaluation.id, self._clock.monotonic())
                 ended = replace(evaluation, finished_at=self._clock.wall(), eval_time=round(took, 3))
-                self._schedule.drop(evaluation.id)
                 self._ledger.merge(Changes((ended,)), publish=True)
+                self._schedule.drop(evaluation.id)
+                self._received_at.pop(evaluation.id, None)
                 log.info("evaluation %s ended after %.2f s", evaluation.id, took)
 
     def _place(self) -> None:
@@ -259,6 +263,8 @@ class Coordinator:
         if now < self._next_audit:
             return
         self._next_audit = now + _AUDIT_S
+        for node in set(self._schedule.placed_by_node()) - {*self._live(), self._address}:
+            self._events.put(_Lost(node, blame=True))  # its death came between placing and now
         for node in self._schedule.placed_before(now - _AUDIT_S):
             self._senders.submit(self._ask, node, now)
 

@@ -14,6 +14,7 @@ from testmesh.clock import Clock
 from testmesh.errors import (
     ConflictError,
     DiskFullError,
+    DrainingError,
     InfrastructureError,
     MalformedError,
     NotFoundError,
@@ -42,6 +43,7 @@ _ASK_TIMEOUT_S = 1.0
 _ASK_AT_MOST = 64
 _RETRY_AFTER_S = 10
 _SETTLE_AGAIN_S = 5.0
+_COPY_AGAIN_S, _COPY_TRIES = 0.25, 20  # longer than it takes to notice that a node is dead
 _KEYS = uuid.UUID("5f0c1d9e-0d5a-4f0e-9a53-0c7a3f1f5e11")  # namespace of ids that are made from an Idempotency-Key
 
 
@@ -200,11 +202,21 @@ class Intake:
 
     def _acknowledge(self, evaluation: Evaluation) -> None:
         """Durable here and on as many others as the settings say, as far as they live: then it may be answered 202."""
-        peers = rendezvous(evaluation.id, self._live())
-        others = self._replicator.make_durable(evaluation, peers, self._settings.replicas - 1)
-        held = replace(evaluation, holders=tuple(sorted((self._settings.advertise, *others))))
+        held = replace(evaluation, holders=tuple(sorted((self._settings.advertise, *self._copied(evaluation)))))
         self._received(evaluation.id)
         self._ledger.merge(Changes((held,)), publish=True)
+
+    def _copied(self, evaluation: Evaluation) -> tuple[str, ...]:
+        """The peers that took a copy. One that died just now is asked in vain until the membership knows it is gone."""
+        tries = _COPY_TRIES
+        while True:
+            peers = rendezvous(evaluation.id, self._live())
+            try:
+                return self._replicator.make_durable(evaluation, peers, self._settings.replicas - 1)
+            except DrainingError:
+                tries -= 1
+                if tries == 0 or self._stopped.wait(_COPY_AGAIN_S):
+                    raise
 
     # Looking things up on the mesh ----------------------------------------------------------
 

@@ -1,12 +1,10 @@
 """One node, put together and brought to life: what `app` asks of it, for people and for other nodes."""
 
-import json
 import logging
 import secrets
 import shutil
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,12 +19,14 @@ from testmesh.errors import (
     PeerError,
 )
 from testmesh.load_balance.policy import Policy
-from testmesh.model import Evaluation, Options
+from testmesh.model import Options
 from testmesh.node.archives import ArchiveStore
+from testmesh.node.cleaner import Cleaner
 from testmesh.node.coordinator import Coordinator
 from testmesh.node.document import document
 from testmesh.node.evaluations_file import EvaluationsFile
 from testmesh.node.intake import Intake
+from testmesh.node.known_peers import KnownPeers
 from testmesh.node.ledger import Ledger
 from testmesh.node.membership import Member, Membership, MembershipConfig
 from testmesh.node.membership_events import Health
@@ -40,7 +40,7 @@ from testmesh.node.schedule import Schedule
 from testmesh.node.service import EvaluationSummary, EvaluationView, ModuleTests, NodeTotals, Totals
 from testmesh.node.store import ResultStore
 from testmesh.node.worker import Bench, Worker
-from testmesh.settings import MIB, Settings, parse_address
+from testmesh.settings import MIB, Settings
 from testmesh.testing.github import RepositoryFetcher
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,6 @@ _JOIN_PATIENCE_S = 3.0
 _DRAIN_GRACE_S = 20.0
 _SHOWN_IN_FILE = 100
 P = TypeVar("P")
-_PEERS_FILE = "peers.json"
 
 
 @dataclass(frozen=True)
@@ -92,8 +91,7 @@ class Node(Generic[P]):
         self._ledger = Ledger(parts.store)
         self._draining = False
         self._stopped = threading.Event()
-        self._peers_lock = threading.Lock()
-        self._remembered: set[str] = set()
+        self._known_peers = KnownPeers(settings.data_dir / "peers.json", settings.advertise)
         me = Member(settings.advertise, secrets.token_hex(8))
         membership = Membership(me, settings.bootstrap if settings.secret else (), config or MembershipConfig())
         self._mesh = MeshNode(membership, parts.peers, parts.clock, self._member_changed, self._ping_answered)
@@ -122,8 +120,7 @@ class Node(Generic[P]):
             self._mesh.live,
             self._intake.resolve,
         )
-        self._cleaners = ThreadPoolExecutor(1, thread_name_prefix="clean")
-        self._ledger.subscribe(self._clear_up)
+        self._cleaner = Cleaner(settings.advertise, self._ledger, parts.archives, self._bench.forget)
         self._file = EvaluationsFile(settings.evaluations_file, self._ledger, self._documents)
 
     # Life ------------------------------------------------------------------------------------
@@ -136,7 +133,7 @@ class Node(Generic[P]):
     def _settle_in(self) -> None:
         """Hear what happened meanwhile before going on with what was unfinished: another may have taken it over."""
         if self._settings.secret:
-            known = self._known_peers()
+            known = self._known_peers.addresses()
             self._mesh.join_through(known)
             if known or self._settings.bootstrap:
                 self._mesh.wait_joined(_JOIN_PATIENCE_S)
@@ -171,7 +168,7 @@ class Node(Generic[P]):
         self._intake.stop()
         self._reads.stop()
         self._replicator.stop()
-        self._cleaners.shutdown(wait=True)
+        self._cleaner.stop()
         self._file.stop()
         self._parts.store.close()
 
@@ -323,7 +320,7 @@ class Node(Generic[P]):
             self._replicator.peer_joined(after.address)
             if before is None or not before.health.is_live or before.boot != after.boot:
                 self._replicator.compare_soon(after.address)
-                self._remember_peer(after.address)
+                self._known_peers.add(after.address)
             if before is not None and before.boot != after.boot:
                 self._coordinator.node_lost(after.address, blame=True)  # another process: what ran there is gone
         else:
@@ -333,37 +330,6 @@ class Node(Generic[P]):
     def _ping_answered(self, address: str, reply: PingReply) -> None:
         self._coordinator.load_seen(address, reply.load)
         self._replicator.digest_seen(address, reply.digest)
-
-    def _known_peers(self) -> set[str]:
-        """Peers of an earlier run: a mesh that was stopped whole finds itself again without a bootstrap."""
-        try:
-            said = json.loads((self._settings.data_dir / _PEERS_FILE).read_text())
-            return {parse_address(address) for address in said} - {self.address}
-        except (OSError, ValueError, TypeError):
-            return set()
-
-    def _remember_peer(self, address: str) -> None:
-        with self._peers_lock:
-            self._remembered.add(address)
-            part = self._settings.data_dir / f"{_PEERS_FILE}.part"
-            try:
-                part.write_text(json.dumps(sorted(self._remembered)))
-                part.replace(self._settings.data_dir / _PEERS_FILE)
-            except OSError as error:
-                log.warning("could not write %s: %s", _PEERS_FILE, error)
-
-    def _clear_up(self, changes: Changes, _publish: bool) -> None:
-        """An evaluation that has ended leaves no code here, and no archive that only its run needed."""
-        for evaluation in changes.evaluations:
-            if evaluation.finished_at is not None:
-                self._cleaners.submit(self._forget, evaluation)
-
-    def _forget(self, evaluation: Evaluation) -> None:
-        self._bench.forget(evaluation.id)
-        if self.address not in evaluation.holders:
-            needed = {digest for other in self._parts.store.unfinished() for digest in other.archives}
-            for digest in set(evaluation.archives) - needed:
-                self._parts.archives.drop(digest)
 
     def _documents(self) -> list[dict[str, Any]]:
         now = self._parts.clock.wall()

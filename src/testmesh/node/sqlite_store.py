@@ -11,39 +11,15 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from testmesh.errors import DiskFullError, InfrastructureError
 from testmesh.model import Counts, Evaluation, ModuleState, TestResult, Verdict
 from testmesh.node.codec import EVALUATION, decode, encode, pack_tests, unpack_tests
 from testmesh.node.replica import Changes, ModuleRecord, fingerprint, merge_evaluations, merge_modules
 from testmesh.node.service import ModuleTests
+from testmesh.node.sqlite_schema import SCHEMA, STATE_COLUMNS, VERSION, check_version, place_of, row_of, state_of
 from testmesh.node.store import Tally
 
-_VERSION = 1  # of the tables; raised by every change of them
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS evaluations (
-    id TEXT PRIMARY KEY, submitted_at REAL NOT NULL, finished INTEGER NOT NULL, document BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS newest ON evaluations (submitted_at DESC, id DESC);
-CREATE INDEX IF NOT EXISTS unfinished ON evaluations (finished) WHERE finished = 0;
-CREATE TABLE IF NOT EXISTS digests (id TEXT PRIMARY KEY, digest INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS projects (evaluation TEXT, name TEXT, PRIMARY KEY (evaluation, name)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS modules (
-    evaluation TEXT, project TEXT, module TEXT, verdict TEXT NOT NULL, epoch INTEGER NOT NULL, attempt INTEGER NOT NULL,
-    node TEXT NOT NULL, passed INTEGER NOT NULL, failed INTEGER NOT NULL, errors INTEGER NOT NULL,
-    skipped INTEGER NOT NULL, time REAL NOT NULL, python TEXT NOT NULL, detail TEXT NOT NULL,
-    losses INTEGER NOT NULL, PRIMARY KEY (evaluation, project, module)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_node ON modules (node, verdict);
-CREATE TABLE IF NOT EXISTS tests (
-    evaluation TEXT, project TEXT, module TEXT, outcomes BLOB NOT NULL, PRIMARY KEY (evaluation, project, module)
-);
-"""
-_STATE = (
-    "evaluation, project, module, verdict, epoch, attempt, node, passed, failed, errors, skipped, time, python, detail,"
-    " losses"
-)
 _FINAL = tuple(verdict.value for verdict in Verdict if verdict.is_final)
 _IS_FINAL = "(verdict NOT IN ('pending', 'running'))"
 _FINAL_MARKS = ",".join("?" * len(_FINAL))
@@ -59,9 +35,9 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         with _disk_errors():
-            _check_version(path)
+            check_version(path)
             self._writer = self._connect()
-            self._writer.executescript(f"{_SCHEMA}PRAGMA user_version = {_VERSION};")
+            self._writer.executescript(f"{SCHEMA}PRAGMA user_version = {VERSION};")
             for _ in range(_READERS):
                 self._readers.put(self._connect())
         self._digest = functools.reduce(operator.xor, self.digests().values(), 0)
@@ -105,13 +81,13 @@ class SqliteStore:
         return merged
 
     def _merge_module(self, theirs: ModuleRecord, deltas: dict[str, int]) -> ModuleRecord | None:
-        state = _state(_row(theirs.state))  # as it is read again
+        state = state_of(row_of(theirs.state))  # as it is read again
         theirs = ModuleRecord(state, theirs.tests)
         row = self._writer.execute(
-            f"SELECT {_STATE} FROM modules WHERE evaluation = ? AND project = ? AND module = ?",  # noqa: S608
-            _place(state),
+            f"SELECT {STATE_COLUMNS} FROM modules WHERE evaluation = ? AND project = ? AND module = ?",  # noqa: S608
+            place_of(state),
         ).fetchone()
-        mine = _state(row) if row else None
+        mine = state_of(row) if row else None
         if mine is not None:
             known = ModuleRecord(mine, self._tests_of(mine))
             merged = merge_modules(known, theirs)
@@ -119,20 +95,22 @@ class SqliteStore:
                 return None
         else:
             merged = theirs
-        row = _row(merged.state)
+        row = row_of(merged.state)
         self._writer.execute(f"INSERT OR REPLACE INTO modules VALUES ({','.join('?' * len(row))})", row)  # noqa: S608
         if merged.tests:
             self._writer.execute(
-                "INSERT OR REPLACE INTO tests VALUES (?, ?, ?, ?)", (*_place(state), pack_tests(merged.tests))
+                "INSERT OR REPLACE INTO tests VALUES (?, ?, ?, ?)", (*place_of(state), pack_tests(merged.tests))
             )
         else:
-            self._writer.execute("DELETE FROM tests WHERE evaluation = ? AND project = ? AND module = ?", _place(state))
+            self._writer.execute(
+                "DELETE FROM tests WHERE evaluation = ? AND project = ? AND module = ?", place_of(state)
+            )
         _note(deltas, state.evaluation, mine, merged.state)
         return merged
 
     def _tests_of(self, state: ModuleState) -> tuple[TestResult, ...]:
         row = self._writer.execute(
-            "SELECT outcomes FROM tests WHERE evaluation = ? AND project = ? AND module = ?", _place(state)
+            "SELECT outcomes FROM tests WHERE evaluation = ? AND project = ? AND module = ?", place_of(state)
         ).fetchone()
         return unpack_tests(row[0]) if row else ()
 
@@ -150,10 +128,10 @@ class SqliteStore:
     def states(self, evaluation_id: str) -> tuple[ModuleState, ...]:
         with self._reader() as reader:
             rows = reader.execute(
-                f"SELECT {_STATE} FROM modules WHERE evaluation = ? ORDER BY project, module",  # noqa: S608
+                f"SELECT {STATE_COLUMNS} FROM modules WHERE evaluation = ? ORDER BY project, module",  # noqa: S608
                 (evaluation_id,),
             ).fetchall()
-        return tuple(map(_state, rows))
+        return tuple(map(state_of, rows))
 
     def records(self, evaluation_id: str) -> Changes:
         with self._reader() as reader:
@@ -161,7 +139,7 @@ class SqliteStore:
             try:
                 evaluation = _evaluation(reader, evaluation_id)
                 rows = reader.execute(
-                    f"SELECT {_STATE} FROM modules WHERE evaluation = ? ORDER BY project, module",  # noqa: S608
+                    f"SELECT {STATE_COLUMNS} FROM modules WHERE evaluation = ? ORDER BY project, module",  # noqa: S608
                     (evaluation_id,),
                 ).fetchall()
                 tests = {
@@ -172,7 +150,7 @@ class SqliteStore:
                 }
             finally:
                 reader.execute("COMMIT")
-        modules = (ModuleRecord(_state(row), tests.get((row[1], row[2]), ())) for row in rows)
+        modules = (ModuleRecord(state_of(row), tests.get((row[1], row[2]), ())) for row in rows)
         return Changes((evaluation,) if evaluation else (), tuple(modules))
 
     def tests(self, evaluation_id: str, project: str | None, module: str | None) -> Iterable[ModuleTests]:
@@ -212,6 +190,13 @@ class SqliteStore:
                 "SELECT document FROM evaluations WHERE finished = 0 ORDER BY submitted_at, id"
             ).fetchall()
         return [decode(EVALUATION, row[0]) for row in rows]
+
+    def naming_archive(self, digest: str) -> list[Evaluation]:
+        with self._reader() as reader:
+            rows = reader.execute(
+                "SELECT document FROM evaluations WHERE instr(document, CAST(? AS BLOB)) > 0", (digest,)
+            ).fetchall()
+        return [found for row in rows if digest in (found := decode(EVALUATION, row[0])).archives]
 
     def tallies(self, evaluation_ids: Sequence[str]) -> dict[str, dict[str, Tally]]:
         found: dict[str, dict[str, Tally]] = {name: {} for name in evaluation_ids}
@@ -287,20 +272,6 @@ class SqliteStore:
         return connection
 
 
-def _check_version(path: Path) -> None:
-    """A file of another version is left as it is."""
-    if not path.exists():
-        return
-    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
-        version = file.execute("PRAGMA user_version").fetchone()[0]
-        tables = file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if tables and version != _VERSION:
-        raise InfrastructureError(
-            f"{path} was written by another version of testmesh ({version}, this is {_VERSION}); start that version, or"
-            " move the file away and let the node fetch its records from its peers."
-        )
-
-
 @contextlib.contextmanager
 def _disk_errors() -> Iterator[None]:
     try:
@@ -319,32 +290,3 @@ def _evaluation(connection: sqlite3.Connection, evaluation_id: str) -> Evaluatio
 def _note(deltas: dict[str, int], evaluation_id: str, before: Record | None, after: Record) -> None:
     delta = fingerprint(after) ^ (fingerprint(before) if before else 0)
     deltas[evaluation_id] = deltas.get(evaluation_id, 0) ^ delta
-
-
-def _place(state: ModuleState) -> tuple[str, str, str]:
-    return (state.evaluation, state.project, state.module)
-
-
-def _row(state: ModuleState) -> tuple[object, ...]:
-    counts = state.counts
-    return (
-        *_place(state),
-        state.verdict.value,
-        state.epoch,
-        state.attempt,
-        state.node,
-        counts.passed,
-        counts.failed,
-        counts.errors,
-        counts.skipped,
-        float(state.time),
-        state.python,
-        state.detail,
-        state.losses,
-    )
-
-
-def _state(row: Sequence[Any]) -> ModuleState:
-    evaluation, project, module, verdict, epoch, attempt, node, passed, failed, errors, skipped, *rest = row
-    counts = Counts(passed, failed, errors, skipped)
-    return ModuleState(evaluation, project, module, Verdict(verdict), epoch, attempt, node, counts, *rest)

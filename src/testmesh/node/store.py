@@ -49,6 +49,10 @@ class ResultStore(Protocol):
 
     def unfinished(self) -> list[Evaluation]: ...
 
+    def naming_archive(self, digest: str) -> list[Evaluation]:
+        """Every evaluation with this archive, in no order."""
+        ...
+
     def tallies(self, evaluation_ids: Sequence[str]) -> dict[str, dict[str, "Tally"]]:
         """For each id its projects that have modules: what a line of the list is computed from."""
         ...
@@ -122,6 +126,9 @@ class MemoryStore:
     def unfinished(self) -> list[Evaluation]:
         found = [e for e in self._evaluations.values() if e.finished_at is None]
         return sorted(found, key=lambda e: (e.submitted_at, e.id))
+
+    def naming_archive(self, digest: str) -> list[Evaluation]:
+        return [e for e in self._evaluations.values() if digest in e.archives]
 
     def tallies(self, evaluation_ids: Sequence[str]) -> dict[str, dict[str, "Tally"]]:
         found: dict[str, dict[str, Tally]] = {name: {} for name in evaluation_ids}
