@@ -32,6 +32,7 @@ def _stack(found: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture
 def whole(_stack: Stack) -> Stack:
     """The stack with all its nodes up, whatever an earlier test did to it."""
-    _stack.compose("up", "-d")
-    _stack.wait_whole()
+    if not _stack.is_whole():
+        _stack.compose("up", "-d")
+        _stack.wait_whole()
     return _stack

@@ -111,6 +111,14 @@ def test_beyond_the_queue_is_429_until_there_is_room(tmp_path: Path) -> None:
         assert running[0].wait_done(running[0].submit(GOOD))["_run_info"]["nota"] == 20.0
 
 
+def test_a_submission_right_after_a_peers_death_is_taken_by_the_one_that_is_left(tmp_path: Path) -> None:
+    with mesh(tmp_path, 2) as running:
+        running[1].kill()
+        answer = post(running[0].url)  # before the membership knows, the copy is offered to the dead one
+        assert answer.status_code == 202, answer.text
+        assert running[0].wait_done(answer.json()["id"])["_run_info"]["nota"] == 20.0
+
+
 # Tokens -------------------------------------------------------------------------------------
 
 

@@ -66,7 +66,7 @@ class Stack:
     def environ(self) -> dict[str, str]:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("MESH_", "COMPOSE_"))}
         published = {f"CNODE{number}_PORT": str(port) for number, port in enumerate(self.ports, 1)}
-        own = {"MESH_SUBNET": self.subnet, "MESH_ENTRANCE_PORT": str(self.entrance), "TESTMESH_PYTHON": sys.executable}
+        own = {"NODE_SUBNET": self.subnet, "ENTRANCE_PORT": str(self.entrance), "TESTMESH_PYTHON": sys.executable}
         return kept | published | own | self.variables
 
     @property
@@ -134,9 +134,10 @@ class Stack:
 
     def wait_whole(self) -> None:
         """Until every node is healthy and knows every other, and the entrance leads to them."""
-        for port in self.ports:
-            wait_for(lambda port=port: self._knows_all(port), what=f"the node on {port} to know all others")  # type: ignore[misc]
-        wait_for(lambda: answers(f"{self.url}/health"), what="the entrance to answer")
+        wait_for(self.is_whole, what="all nodes to know each other")
+
+    def is_whole(self) -> bool:
+        return all(map(self._knows_all, self.ports)) and answers(f"{self.url}/health")
 
     def _knows_all(self, port: int) -> bool:
         with contextlib.suppress(requests.RequestException):

@@ -84,7 +84,7 @@ class DockerMesh:
         defaults = {"NODE_CPUS": str(max(1, (os.cpu_count() or 1) // _NODES))}
         if found.fresh_proc:
             defaults["NODE_PROC"] = "systempaths=unconfined"
-        own = {"HOST_REAL_IP": self._address, "MESH_ENTRANCE_PORT": str(entrance), "MESH_SECRET": secret}
+        own = {"HOST_REAL_IP": self._address, "ENTRANCE_PORT": str(entrance), "MESH_SECRET": secret}
         return defaults | dict(self._environ) | own
 
     def _node_ports(self) -> list[int]:
@@ -100,7 +100,7 @@ class DockerMesh:
         return ports
 
     def _entrance_port(self, wanted: int | None, nodes: list[int]) -> int:
-        given = self._environ.get("MESH_ENTRANCE_PORT", "")
+        given = self._environ.get("ENTRANCE_PORT", "")
         choice = [wanted] if wanted else [int(given)] if given.isdecimal() else chain([80], range(8080, 8100))
         for port in choice:
             if port not in nodes and is_port_free(port):
@@ -109,7 +109,11 @@ class DockerMesh:
 
     def _await(self, found: Engine, ports: list[int], entrance: int, environ: Mapping[str, str]) -> None:
         for port in (*ports, entrance):
-            if not health.wait_until(lambda port=port: health.is_healthy(port), _START_S):  # type: ignore[misc]
+            failed = not health.wait_until(
+                lambda port=port: health.is_healthy(port) or self._restarting(found),  # type: ignore[misc]
+                _START_S,
+            )
+            if failed or not health.is_healthy(port):
                 self._compose(found, "ps", environ=environ)
                 self._compose(found, "logs", "--tail", str(_LOG_LINES), environ=environ)
                 raise LocalError(f"nothing healthy answers on port {port}; above is what the containers say")
@@ -118,6 +122,12 @@ class DockerMesh:
                 f"The nodes do not all know each other yet; can containers reach {self._address}? A firewall of this "
                 f"machine has to let in ports {ports[0]} to {ports[-1]}; HOST_REAL_IP names another address."
             )
+
+    def _restarting(self, found: Engine) -> bool:
+        """Whether a container ends as soon as it starts: it would do so for ever."""
+        ours = f"label={_FOLDER_LABEL}={self._root}"
+        command = [found.docker, "ps", "--quiet", "--filter", ours, "--filter", "status=restarting"]
+        return bool(engine.ask(command, self._environ).stdout.strip())
 
     def _remove(self, found: Engine, *, fresh: bool) -> None:
         environ = self._project_environ(found, 80)

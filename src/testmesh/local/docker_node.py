@@ -75,6 +75,14 @@ def start(found: Engine, root: Path, port: int, environ: Mapping[str, str]) -> N
     except LocalError:
         engine.ask([found.docker, "rm", "--force", name], environ)  # made, but not to be started: a port is taken
         raise
-    if not health.wait_until(lambda: health.is_healthy(port), _START_S):
+    health.wait_until(lambda: health.is_healthy(port) or _is_restarting(found, name, environ), _START_S)
+    if not health.is_healthy(port):
         engine.run([found.docker, "logs", "--tail", _LOG_LINES, name], environ, root)
-        raise LocalError(f"nothing healthy answers on port {port}; above is what {name} says")
+        engine.ask([found.docker, "rm", "--force", name], environ)
+        raise LocalError(f"nothing healthy answers on port {port}; above is what {name} said, which was removed")
+
+
+def _is_restarting(found: Engine, name: str, environ: Mapping[str, str]) -> bool:
+    """Whether it ends as soon as it starts: it would do so for ever."""
+    asked = engine.ask([found.docker, "inspect", "--format", "{{.RestartCount}}", name], environ)
+    return asked.stdout.strip() not in ("", "0")

@@ -52,6 +52,11 @@ class _Unplaced:
 
 
 @dataclass(frozen=True, slots=True)
+class _Joined:
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
 class _LoadSeen:
     node: str
     load: Load
@@ -62,7 +67,7 @@ class _Stop:
     pass
 
 
-_Event = AttemptReports | _Changed | _Lost | _Audited | _Unplaced | _LoadSeen | _Stop
+_Event = AttemptReports | _Changed | _Lost | _Audited | _Unplaced | _Joined | _LoadSeen | _Stop
 
 
 class Workers(Protocol):
@@ -130,6 +135,10 @@ class Coordinator:
         """`blame`: it was not in good order, so what it ran may be the cause."""
         self._events.put(_Lost(address, blame))
 
+    def node_joined(self, address: str) -> None:
+        """Ask at once how busy it is: it gets work as soon as it has answered."""
+        self._events.put(_Joined(address))
+
     def load_seen(self, address: str, load: Load) -> None:
         self._events.put(_LoadSeen(address, load))
 
@@ -181,6 +190,8 @@ class Coordinator:
                 case _Unplaced(node, order):
                     self._resting[node] = self._clock.monotonic() + 1.0
                     self._schedule.unplaced(order.evaluation.id, order.tasks)
+                case _Joined(node):
+                    self._senders.submit(self._ask, node, self._clock.monotonic())
                 case _LoadSeen(node, load):
                     self._loads[node] = load
         for evaluation_id in tuple(touched):

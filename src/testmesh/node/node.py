@@ -321,6 +321,7 @@ class Node(Generic[P]):
             if before is None or not before.health.is_live or before.boot != after.boot:
                 self._replicator.compare_soon(after.address)
                 self._known_peers.add(after.address)
+                self._coordinator.node_joined(after.address)
             if before is not None and before.boot != after.boot:
                 self._coordinator.node_lost(after.address, blame=True)  # another process: what ran there is gone
         else:
