@@ -17,6 +17,7 @@ from testmesh.load_balance.policy import Policy
 from testmesh.load_balance.round_robin import RoundRobin
 from testmesh.node.archives import ArchiveStore
 from testmesh.node.bench import MeshBench
+from testmesh.node.data_folder import hold
 from testmesh.node.http_peers import HttpPeers
 from testmesh.node.node import Node, Parts
 from testmesh.node.sqlite_store import SqliteStore
@@ -44,6 +45,7 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
     isolation = probe()
     check_sandbox(settings, isolation)
     data = settings.data_dir
+    lock = hold(data)
     incoming = data / "incoming"
     incoming.mkdir(parents=True, exist_ok=True)
     for left in incoming.iterdir():
@@ -69,6 +71,7 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
         slots=settings.slots or default_slots(),
         isolation={"sandbox": isolation.sandbox, "loopback": isolation.loopback, "cause": isolation.cause},
         closers=(commands.close,),
+        data_lock=lock,
     )
     node: Node[PreparedProject] = Node(parts, lambda ensure_archive: MeshBench(workshop, ensure_archive))
     verifier = RequestVerifier(secret, settings.advertise) if settings.secret else None

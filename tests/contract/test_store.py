@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import testmesh
 from testmesh.errors import DiskFullError, InfrastructureError
-from testmesh.model import Counts, ModuleState, TestResult, Verdict
+from testmesh.model import Counts, ModuleState, Source, SourceKind, TestResult, Verdict
 from testmesh.node.replica import Changes, ModuleRecord, digest_of
 from testmesh.node.sqlite_store import SqliteStore
 from testmesh.node.store import MemoryStore, ResultStore, Tally
@@ -438,3 +438,14 @@ def test_a_file_of_another_version_is_refused_and_left_as_it_is(tmp_path: Path) 
     with pytest.raises(InfrastructureError, match="another version"):
         SqliteStore(file)
     assert file.read_bytes() == before
+
+
+def test_an_erased_token_is_in_no_file_of_the_database(sqlite_store: SqliteStore, tmp_path: Path) -> None:
+    unresolved = Source(SourceKind.REPOSITORY, "owner-repo", url="https://github.com/owner/repo")
+    fetched = replace(unresolved, archive="0" * 64)
+    sealed = replace(evaluation("e1"), sources=(unresolved,), sealed_token="the-sealed-token")
+    sqlite_store.merge(Changes((sealed,)))
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any(b"the-sealed-token" in path.read_bytes() for path in files)
+    sqlite_store.merge(Changes((replace(sealed, sources=(fetched,), sealed_token=None),)))
+    assert not any(b"the-sealed-token" in path.read_bytes() for path in files)

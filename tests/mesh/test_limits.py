@@ -1,5 +1,6 @@
 """A real node at its limits: large uploads, a full queue, tokens, a full disk, settings that are wrong."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -181,7 +182,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def fill(folder: Path, leave: int) -> Path:
     filler = folder / "filler"
     filler.unlink(missing_ok=True)
-    with filler.open("wb") as file:
+    with filler.open("wb") as file, contextlib.suppress(OSError):  # others write too: it may be full a bit early
         while (left := shutil.disk_usage(folder).free - leave) > 0:
             file.write(bytes(min(left, 4 * MIB)))
             file.flush()
@@ -218,6 +219,24 @@ def test_a_full_disk_is_507_and_what_was_graded_stays(small_disk: Path, tmp_path
         assert node.is_healthy()
         assert node.wait_done(node.submit(GOOD))["_run_info"]["nota"] == 20.0
         assert "Traceback" not in node.log.read_text()
+
+
+def test_results_that_come_while_the_disk_is_full_are_not_lost(small_disk: Path, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    waits = (
+        "import pathlib, time\n\ndef test_waits():\n"
+        f"    while not pathlib.Path({str(gate)!r}).exists():\n        time.sleep(0.05)\n"
+    )
+    with mesh(tmp_path, 1, MESH_DATA_DIR=str(small_disk / "data")) as running:
+        node = running[0]
+        evaluation_id = node.submit(zips.make_zip({f"p{number}/test_a.py": waits for number in range(3)}))
+        wait_for(lambda: node.get(f"/evaluation/{evaluation_id}")["_run_info"]["running"] == 3, what="all to run")
+        filler = fill(small_disk, leave=0)
+        gate.touch()
+        wait_for(lambda: "disk is full" in node.log.read_text(), what="a result that cannot be stored")
+        assert node.get(f"/evaluation/{evaluation_id}")["finished_at"] is None
+        filler.unlink()
+        assert node.wait_done(evaluation_id)["_run_info"]["passed"] == 3
 
 
 # Settings -----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import IO, Any, Generic, Protocol, TypeVar
 
 from testmesh.clock import Clock
 from testmesh.errors import (
@@ -65,6 +65,7 @@ class Parts:
     seal_key: str
     slots: int
     isolation: dict[str, Any]  # what /health says of the box: sandbox, loopback, cause
+    data_lock: IO[bytes] | None = None  # open as long as the node lives
     closers: tuple[Callable[[], None], ...] = ()  # called at the stop, before the threads are waited for
 
 
@@ -171,6 +172,8 @@ class Node(Generic[P]):
         self._cleaner.stop()
         self._file.stop()
         self._parts.store.close()
+        if self._parts.data_lock is not None:
+            self._parts.data_lock.close()
 
     # NodeService -----------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ class SqliteStore:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._token_erased = False
         self._readers: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
         with _disk_errors():
             check_version(path)
@@ -59,6 +60,10 @@ class SqliteStore:
                     self._writer.execute("ROLLBACK")
                 raise
             self._digest = functools.reduce(operator.xor, deltas.values(), self._digest)
+            if self._token_erased:  # it would stay in the log of what was written, sealed as it is
+                self._token_erased = False
+                with contextlib.suppress(sqlite3.Error):
+                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return Changes(tuple(evaluations.values()), tuple(modules.values()))
 
     def _merge_evaluation(self, theirs: Evaluation, deltas: dict[str, int]) -> Evaluation | None:
@@ -77,6 +82,7 @@ class SqliteStore:
                 "INSERT OR IGNORE INTO projects VALUES (?, ?)",
                 [(merged.id, project.name) for project in merged.projects],
             )
+        self._token_erased |= mine is not None and bool(mine.sealed_token) and not merged.sealed_token
         _note(deltas, merged.id, mine, merged)
         return merged
 
@@ -268,6 +274,7 @@ class SqliteStore:
         connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=30)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
         connection.execute("PRAGMA cache_size = -2000")
         return connection
 
