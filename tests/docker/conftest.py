@@ -23,7 +23,8 @@ def found() -> Engine:
 @pytest.fixture(scope="session")
 def _stack(found: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """As a plain `docker compose up -d --build` starts it: without boot.sh, an address or a secret."""
-    with stack(tmp_path_factory.mktemp("docker") / unique_name("stack"), found) as started:
+    folder = tmp_path_factory.mktemp("docker") / unique_name("stack")
+    with stack(folder, found, MESH_GITHUB_API="http://127.0.0.1:9") as started:  # nobody is asked
         started.compose("up", "-d", "--build")
         started.wait_whole()
         yield started

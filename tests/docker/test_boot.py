@@ -27,7 +27,7 @@ def clone(found: Engine, tmp_path: Path) -> Iterator[Stack]:
         yield made
 
 
-def test_the_demonstration_grades_as_expected_and_down_leaves_no_container(clone: Stack) -> None:
+def test_boot_grades_the_examples_leaves_no_container_and_begins_afresh(clone: Stack) -> None:
     clone.variables["HOST_REAL_IP"] = f"{clone.subnet}.1"
     booted = clone.run("./boot.sh", "--docker", "--demo")
     assert booted.returncode == 0, booted.stdout + booted.stderr
@@ -35,6 +35,9 @@ def test_the_demonstration_grades_as_expected_and_down_leaves_no_container(clone
     first = f"{clone.subnet}.1:{clone.ports[0]}"
     assert f"src/local_node.py 5005 {first.replace(':', ' ')}" in booted.stdout
     assert first in clone.get("/network")
+    health = clone.get("/health")
+    assert health["loopback"] == "private"
+    assert bool(health["cause"]) != clone.found.fresh_proc  # docker-compose 1.29 cannot give it a /proc of its own
     secret = (clone.folder / ".run" / "secret").read_text()
     assert secret == clone.compose("exec", "-T", "cnode1", "cat", "/secret/mesh")
     assert secret.strip() not in booted.stdout + booted.stderr
@@ -42,6 +45,11 @@ def test_the_demonstration_grades_as_expected_and_down_leaves_no_container(clone
     assert clone.containers() == []
     volumes = clone.docker("volume", "ls", "-q", "--filter", f"name={clone.folder.name}_").split()
     assert len(volumes) == 5  # what they held stays
+
+    booted = clone.run("./boot.sh", "--docker", "--fresh")
+    assert booted.returncode == 0, booted.stdout + booted.stderr
+    assert clone.get("/evaluation") == {"evaluations": []}
+    assert clone.compose("exec", "-T", "cnode2", "cat", "/secret/mesh") == secret
 
 
 @pytest.fixture

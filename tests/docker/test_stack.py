@@ -1,12 +1,14 @@
 """The compose stack in a real engine."""
 
+import re
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
 
-from tests.support.docker import Stack, projects
+from tests.support.docker import REPOSITORY, Stack, projects
 from tests.support.mesh import wait_for, zip_of
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
@@ -173,6 +175,18 @@ def test_nginx_starts_while_a_node_is_away(whole: Stack) -> None:
     whole.compose("up", "-d", "--force-recreate", "--no-deps", "nginx")
     wait_for(lambda: _healthy(whole.url), what="the entrance to answer")
     assert all(_healthy(whole.url) for _ in range(12))
+
+
+def test_the_curl_examples_of_the_readme_work_through_the_entrance(whole: Stack) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (REPOSITORY / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    examples = "".join(block for block in blocks if "curl" in block and "$TESTMESH_URL" in block)
+    assert examples.count("curl") >= 5
+    (whole.folder / ".curlrc").write_text("fail-with-body\nshow-error\n")
+    whole.variables |= {"CURL_HOME": str(whole.folder), "TESTMESH_URL": whole.url}
+    ran = whole.run("bash", "-e", "-o", "pipefail", "-c", examples)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def _healthy(url: str) -> bool:

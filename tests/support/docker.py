@@ -168,8 +168,10 @@ def stack(folder: Path, found: Engine, nodes: int = 4, **variables: str) -> Iter
         sys.stderr.write(made.run(*found.compose, "logs", "--tail", "40", "--no-color").stdout[-8000:])
         raise
     finally:
-        made.run(*found.compose, "kill")
-        made.run(*found.compose, "down", "--volumes", "--remove-orphans", "--rmi", "local")
+        # The override's nodes too, where a test added them.
+        whole = [*found.compose, "-f", "docker-compose.yml", "-f", "docker/six-nodes.yml"]
+        made.run(*whole, "kill")
+        made.run(*whole, "down", "--volumes", "--remove-orphans", "--rmi", "local")
 
 
 def copy_repository(folder: Path) -> None:
