@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,31 @@ def test_a_standing_still_of_two_seconds_is_no_death(tmp_path: Path) -> None:
             assert f"node {running[1].address}: suspect -> dead" not in node.log.read_text()
             assert f"node {running[1].address}: alive -> dead" not in node.log.read_text()
         assert ended(running[1].get(f"/evaluation/{evaluation_id}"))
+
+
+def test_one_key_with_many_bodies_at_once_is_one_evaluation_and_conflicts(shared: RunningMesh) -> None:
+    def post(number: int) -> tuple[int, str]:
+        files = {"file": ("class.zip", zip_of({f"p{number}/test_a.py": GOOD}))}
+        answer = requests.post(
+            f"{shared[0].url}/evaluation", files=files, headers={"Idempotency-Key": "at-once"}, timeout=60
+        )
+        return answer.status_code, answer.json().get("id", "")
+
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(post, range(8)))
+    assert sorted(status for status, _ in answers) == [202] + [409] * 7
+    winner = next(number for number, (status, _) in enumerate(answers) if status == 202)
+    assert list(shared[1].wait_done(answers[winner][1])["projects"]) == [f"p{winner}"]
+
+
+def test_orderly_restarts_are_not_held_against_a_module(tmp_path: Path) -> None:
+    long = "import time\n\ndef test_long():\n    time.sleep(8)\n"
+    with mesh(tmp_path, 1) as running:
+        evaluation_id = running[0].submit(zip_of({"p/test_long.py": long}))
+        for _ in range(4):
+            wait_for(lambda: running[0].get(f"/evaluation/{evaluation_id}")["_run_info"]["running"])
+            assert running[0].terminate() == 0
+            running[0].start()
+            running.wait_joined()
+        document = running[0].wait_done(evaluation_id)
+        assert document["module_results"]["p"]["test_long.py"]["verdict"] == "passed"

@@ -154,11 +154,20 @@ class Coordinator:
         while True:
             events = self._next_events()
             if any(isinstance(event, _Stop) for event in events):
+                self._give_back()
                 return
             try:
                 self._handle(events)
             except Exception:
                 log.exception("the coordinator could not handle %d events; it goes on with the next", len(events))
+
+    def _give_back(self) -> None:
+        """What runs here ends with this node, in good order: that must not count against the modules."""
+        try:
+            left = self._schedule.lost(self._address, blame=False)
+            self._ledger.merge(Changes(modules=(*self._unsaved, *left)), publish=True)
+        except TestmeshError as error:
+            log.warning("the stop of %s could not be stored: %s", self._address, error)
 
     def _next_events(self) -> list[_Event]:
         try:

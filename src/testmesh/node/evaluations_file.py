@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from testmesh.errors import TestmeshError
 from testmesh.node.ledger import Ledger
 from testmesh.node.replica import Changes
 
@@ -49,7 +50,7 @@ class EvaluationsFile:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(self._path)
-        except OSError as error:
+        except (OSError, TestmeshError, ValueError) as error:
             log.warning("could not write %s: %s", self._path.name, error)
 
     def stop(self) -> None:

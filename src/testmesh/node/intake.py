@@ -1,9 +1,10 @@
-"""The front half of an evaluation, as verbs: receive, detect, make durable, acknowledge; later: fetch the sources."""
+"""The front half of an evaluation, as verbs: receive, detect, make durable, acknowledge."""
 
 import contextlib
 import logging
 import threading
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
@@ -13,29 +14,24 @@ from pathlib import Path
 from testmesh.clock import Clock
 from testmesh.errors import (
     ConflictError,
-    DiskFullError,
     DrainingError,
     InfrastructureError,
     MalformedError,
     NotFoundError,
     PeerError,
     QueueFullError,
-    SourceError,
-    SubmissionError,
-    TestmeshError,
 )
-from testmesh.model import Evaluation, Options, Project, Source, SourceKind
+from testmesh.model import Evaluation, Options, Source, SourceKind
 from testmesh.node.archives import ArchiveStore
 from testmesh.node.ledger import Ledger
 from testmesh.node.ownership import rendezvous
 from testmesh.node.peers import PeerClient
 from testmesh.node.replica import Changes
 from testmesh.node.replicator import Replicator
-from testmesh.sealing import seal, unseal
+from testmesh.node.sources import detect_projects
+from testmesh.sealing import seal
 from testmesh.settings import Settings
-from testmesh.testing.archive import ArchiveLimits, ZipTree, check_archive
-from testmesh.testing.detection import detect
-from testmesh.testing.github import RepositoryFetcher
+from testmesh.testing.archive import ArchiveLimits, check_archive
 from testmesh.testing.repository_url import parse_repository_url
 
 log = logging.getLogger(__name__)
@@ -44,6 +40,7 @@ _ASK_AT_MOST = 64
 _RETRY_AFTER_S = 10
 _SETTLE_AGAIN_S = 5.0
 _COPY_AGAIN_S, _COPY_TRIES = 0.25, 20  # longer than it takes to notice that a node is dead
+_KEY_USED = "This Idempotency-Key was used with another submission; take a new key for a new submission."
 _KEYS = uuid.UUID("5f0c1d9e-0d5a-4f0e-9a53-0c7a3f1f5e11")  # namespace of ids that are made from an Idempotency-Key
 
 
@@ -57,7 +54,6 @@ class Intake:
         archives: ArchiveStore,
         replicator: Replicator,
         peers: PeerClient,
-        fetcher: RepositoryFetcher,
         clock: Clock,
         seal_key: str,
         live: Callable[[], tuple[str, ...]],
@@ -68,16 +64,13 @@ class Intake:
         self._archives = archives
         self._replicator = replicator
         self._peers = peers
-        self._fetcher = fetcher
         self._clock = clock
         self._seal_key = seal_key
         self._live = live
         self._received = received
         self._limits = ArchiveLimits(settings.max_upload, settings.max_unpacked, settings.max_entries)
-        self._fetching: set[tuple[str, int, int]] = set()
         self._stopped = threading.Event()
-        self._lock = threading.Lock()
-        self._fetchers = ThreadPoolExecutor(4, thread_name_prefix="source")
+        self._key_locks = tuple(threading.Lock() for _ in range(64))  # of submissions with an Idempotency-Key
         self._askers = ThreadPoolExecutor(16, thread_name_prefix="ask")
 
     # Receiving -------------------------------------------------------------------------------
@@ -93,15 +86,15 @@ class Intake:
         self, upload: Path, name: str, tests: Path | None, options: Options, key: str | None, body_digest: str
     ) -> str:
         try:
-            evaluation_id, known = self._identify(key, body_digest)
-            if known:
-                return evaluation_id
-            self.check_queue()
             check_archive(upload, self._limits)
             if tests is not None:
                 check_archive(tests, self._limits)
-            projects = self._detect(upload, name, tests, prefix=False)
-            with self._archives.taking() as take:
+            projects = detect_projects(upload, name, tests, prefix=False)
+            with self._turn(key), self._archives.taking() as take:
+                evaluation_id, known = self._identify(key, body_digest)
+                if known:
+                    return evaluation_id
+                self.check_queue()
                 source = Source(SourceKind.ZIP, name, archive=take(upload), projects=projects)
                 evaluation = Evaluation(
                     evaluation_id,
@@ -128,21 +121,22 @@ class Intake:
             sources.append(Source(SourceKind.REPOSITORY, name, url=repository.url))
         if not sources:
             raise MalformedError('"projects" is empty; name at least one repository.')
-        evaluation_id, known = self._identify(key, body_digest)
-        if known:
+        with self._turn(key):
+            evaluation_id, known = self._identify(key, body_digest)
+            if known:
+                return evaluation_id
+            self.check_queue()
+            evaluation = Evaluation(
+                evaluation_id,
+                self._clock.wall(),
+                self._settings.advertise,
+                tuple(sources),
+                options,
+                body_digest=body_digest,
+                sealed_token=seal(self._seal_key, token, evaluation_id) if token else None,
+            )
+            self._acknowledge(evaluation)
             return evaluation_id
-        self.check_queue()
-        evaluation = Evaluation(
-            evaluation_id,
-            self._clock.wall(),
-            self._settings.advertise,
-            tuple(sources),
-            options,
-            body_digest=body_digest,
-            sealed_token=seal(self._seal_key, token, evaluation_id) if token else None,
-        )
-        self._acknowledge(evaluation)
-        return evaluation_id
 
     def receive_again(self, earlier: Evaluation, project: str | None, key: str | None) -> str:
         """A new evaluation of the same sources, pinned as they were; of one project, where it is named.
@@ -151,34 +145,41 @@ class Intake:
             NotFoundError: no such project. ConflictError: its sources are not there (yet).
         """
         body_digest = f"rerun {earlier.id} {project!r}"
-        evaluation_id, known = self._identify(key, body_digest)
-        if known:
-            return evaluation_id
-        sources = [source for source in earlier.sources if source.archive is not None]
-        if project is not None:
-            sources = [
-                replace(source, projects=tuple(p for p in source.projects if p.name == project))
-                for source in sources
-                if any(p.name == project for p in source.projects)
-            ]
+        with self._turn(key):
+            evaluation_id, known = self._identify(key, body_digest)
+            if known:
+                return evaluation_id
+            sources = [source for source in earlier.sources if source.archive is not None]
+            if project is not None:
+                sources = [
+                    replace(source, projects=tuple(p for p in source.projects if p.name == project))
+                    for source in sources
+                    if any(p.name == project for p in source.projects)
+                ]
+                if any(source.name == project and source.archive is None for source in earlier.sources):
+                    raise ConflictError(f"The source of {project} could not be had; submit it anew.")
+                if not sources:
+                    raise NotFoundError(f"Evaluation {earlier.id} has no project {project!r}.")
             if not sources:
-                raise NotFoundError(f"Evaluation {earlier.id} has no project {project!r}.")
-        if not sources:
-            raise ConflictError("None of its sources could be had, so there is nothing to run again; submit it anew.")
-        self.check_queue()
-        evaluation = Evaluation(
-            evaluation_id,
-            self._clock.wall(),
-            self._settings.advertise,
-            tuple(replace(source, epoch=0) for source in sources),
-            earlier.options,
-            tests_archive=earlier.tests_archive,
-            body_digest=body_digest,
-        )
-        for digest in evaluation.archives:
-            self.ensure_archive(digest, earlier.holders)
-        self._acknowledge(evaluation)
-        return evaluation.id
+                raise ConflictError("None of its sources could be had, so nothing can run again; submit it anew.")
+            self.check_queue()
+            evaluation = Evaluation(
+                evaluation_id,
+                self._clock.wall(),
+                self._settings.advertise,
+                tuple(replace(source, epoch=0) for source in sources),
+                earlier.options,
+                tests_archive=earlier.tests_archive,
+                body_digest=body_digest,
+            )
+            for digest in evaluation.archives:
+                self.ensure_archive(digest, earlier.holders)
+            self._acknowledge(evaluation)
+            return evaluation.id
+
+    def _turn(self, key: str | None) -> contextlib.AbstractContextManager[object]:
+        """Submissions with one Idempotency-Key wait for each other: the second finds what the first became."""
+        return contextlib.nullcontext() if key is None else self._key_locks[zlib.crc32(key.encode()) % 64]
 
     def _identify(self, key: str | None, body_digest: str) -> tuple[str, bool]:
         """The id, and whether it was acknowledged before. One key gives one id on every node."""
@@ -189,22 +190,17 @@ class Intake:
         if earlier is None:
             return evaluation_id, False
         if earlier.body_digest != body_digest:
-            raise ConflictError(
-                "This Idempotency-Key was used with another submission; take a new key for a new submission."
-            )
+            raise ConflictError(_KEY_USED)
         return evaluation_id, True
-
-    def _detect(self, archive: Path, name: str, tests: Path | None, *, prefix: bool) -> tuple[Project, ...]:
-        with contextlib.ExitStack() as opened:
-            tree = opened.enter_context(ZipTree(archive))
-            overlay = opened.enter_context(ZipTree(tests)) if tests is not None else None
-            return detect(tree, name, overlay, prefix=prefix)
 
     def _acknowledge(self, evaluation: Evaluation) -> None:
         """Durable here and on as many others as the settings say, as far as they live: then it may be answered 202."""
         held = replace(evaluation, holders=tuple(sorted((self._settings.advertise, *self._copied(evaluation)))))
         self._received(evaluation.id)
         self._ledger.merge(Changes((held,)), publish=True)
+        kept = self._ledger.store.evaluation(evaluation.id)
+        if kept is not None and kept.body_digest != evaluation.body_digest:  # another node got the key at the same time
+            raise ConflictError(_KEY_USED)
 
     def _copied(self, evaluation: Evaluation) -> tuple[str, ...]:
         """The peers that took a copy. One that died just now is asked in vain until the membership knows it is gone."""
@@ -252,76 +248,8 @@ class Intake:
                 log.info("could not fetch archive %s from %s: %s", digest[:12], address, error)
         raise InfrastructureError("No live node has the submission's files just now; it goes on when one is back.")
 
-    # Fetching sources ------------------------------------------------------------------------
-
-    def resolve(self, evaluation: Evaluation) -> None:
-        """Begin to fetch every source of an own evaluation that is not resolved and not being fetched."""
-        if evaluation.cancelled:
-            return
-        for index, source in enumerate(evaluation.sources):
-            place = (evaluation.id, evaluation.epoch, index)
-            with self._lock:
-                if source.is_resolved or place in self._fetching:
-                    continue
-                self._fetching.add(place)
-            self._fetchers.submit(self._fetch, evaluation, index)
-
-    def _fetch(self, evaluation: Evaluation, index: int) -> None:
-        source = evaluation.sources[index]
-        try:
-            resolved = self._fetched(evaluation, source)
-        except (SourceError, SubmissionError) as error:
-            resolved = replace(source, error=error.detail)
-        except DiskFullError as error:
-            resolved = replace(source, error=error.detail)
-        except Exception:
-            log.exception("fetching %s for evaluation %s failed", source.url, evaluation.id)
-            resolved = replace(source, error="This node could not fetch the repository; its log says why.")
-        while True:  # until the store takes it: nobody else would tell the evaluation that it can go on
-            try:
-                self._settle(evaluation, index, replace(resolved, epoch=evaluation.epoch))
-                break
-            except TestmeshError as error:
-                log.warning("evaluation %s: what became of %s is not stored yet: %s", evaluation.id, source.url, error)
-            if self._stopped.wait(_SETTLE_AGAIN_S):
-                return
-        with self._lock:
-            self._fetching.discard((evaluation.id, evaluation.epoch, index))
-
-    def _fetched(self, evaluation: Evaluation, source: Source) -> Source:
-        repository = parse_repository_url(source.url or "")
-        token = evaluation.sealed_token
-        part = self._settings.data_dir / "incoming" / f"{uuid.uuid4()}.zip"
-        try:
-            plain = unseal(self._seal_key, token, evaluation.id) if token else None
-            fetched = self._fetcher.fetch(repository, plain, part)
-            check_archive(part, self._limits)
-            projects = self._detect(part, source.name, None, prefix=True)
-            with self._archives.taking() as take:
-                archive = take(part)
-        finally:
-            part.unlink(missing_ok=True)
-        notes = " ".join(fetched.notes)
-        projects = tuple(replace(p, detail=" ".join(filter(None, (p.detail, notes)))) for p in projects)
-        return replace(source, commit=fetched.commit, archive=archive, projects=projects)
-
-    def _settle(self, evaluation: Evaluation, index: int, resolved: Source) -> None:
-        """Merge what became of one source; an archive is on another node too before its modules start."""
-        newest = self._ledger.store.evaluation(evaluation.id) or evaluation
-        sources = (*newest.sources[:index], resolved, *newest.sources[index + 1 :])
-        settled = replace(newest, sources=sources)
-        if resolved.archive:
-            order = sorted(rendezvous(evaluation.id, self._live()), key=lambda a: a not in newest.holders)
-            try:
-                others = self._replicator.make_durable(settled, order, self._settings.replicas - 1)
-                settled = replace(settled, holders=tuple(sorted({*newest.holders, *others})))
-            except TestmeshError as error:
-                log.warning("evaluation %s goes on with its sources on this node alone: %s", evaluation.id, error)
-        self._ledger.merge(Changes((settled,)), publish=True)
-
     def stop(self) -> None:
         self._stopped.set()
-        self._fetchers.shutdown(wait=False, cancel_futures=True)
         self._askers.shutdown(wait=False, cancel_futures=True)
 
 

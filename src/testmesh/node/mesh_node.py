@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from testmesh.clock import Clock
-from testmesh.errors import PeerError, PeerRefusedError
+from testmesh.errors import PeerRefusedError, TestmeshError
 from testmesh.node.membership import (
     AddressTaken,
     Effect,
@@ -104,7 +104,7 @@ class MeshNode:
         """Ping a third node for somebody who could not reach it."""
         try:
             self._take_reply(target, self._peers.ping(target, self._gossip(target), timeout))
-        except PeerError as error:
+        except TestmeshError as error:
             return IndirectReply(reached=False, refused=isinstance(error, PeerRefusedError))
         return IndirectReply(reached=True, refused=False)
 
@@ -133,7 +133,10 @@ class MeshNode:
 
     def _run(self) -> None:
         while not self._stopped:
-            self._feed(Tick())
+            try:
+                self._feed(Tick())
+            except Exception:
+                log.exception("the membership goes on after an error")
             with self._lock:
                 due = self._membership.next_due() - self._clock.monotonic()
             self._wake.wait(min(1.0, max(0.01, due)))
@@ -189,7 +192,7 @@ class MeshNode:
     def _ping(self, effect: SendPing) -> None:
         try:
             self._take_reply(effect.address, self._peers.ping(effect.address, effect.updates, effect.timeout))
-        except PeerError as error:
+        except Exception as error:  # noqa: BLE001 - an answer that cannot be read is no answer either
             self._feed(PingFailed(effect.address, isinstance(error, PeerRefusedError)))
 
     def _ping_through(self, effect: SendIndirectPing) -> None:
@@ -212,7 +215,7 @@ class MeshNode:
     def _join(self, address: str) -> None:
         try:
             members = self._peers.join(address, self.members())
-        except PeerError as error:
+        except TestmeshError as error:
             log.info("cannot join through %s yet: %s", address, error)
             return
         self._feed(Heard(members))
@@ -221,5 +224,5 @@ class MeshNode:
     def _introduce(self, address: str, updates: tuple[Member, ...]) -> None:
         try:
             self._peers.introduce(address, updates)
-        except PeerError as error:
+        except TestmeshError as error:
             log.info("could not tell %s the news: %s", address, error)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, Generic, Protocol, TypeVar
+from typing import IO, Any, Generic, TypeVar
 
 from testmesh.clock import Clock
 from testmesh.errors import (
@@ -16,7 +16,7 @@ from testmesh.errors import (
     DiskFullError,
     DrainingError,
     NotFoundError,
-    PeerError,
+    TestmeshError,
 )
 from testmesh.load_balance.policy import Policy
 from testmesh.model import Options
@@ -38,6 +38,7 @@ from testmesh.node.replica import Changes
 from testmesh.node.replicator import Replicator
 from testmesh.node.schedule import Schedule
 from testmesh.node.service import EvaluationSummary, EvaluationView, ModuleTests, NodeTotals, Totals
+from testmesh.node.sources import SourceResolver
 from testmesh.node.store import ResultStore
 from testmesh.node.worker import Bench, Worker
 from testmesh.settings import MIB, Settings
@@ -69,14 +70,6 @@ class Parts:
     closers: tuple[Callable[[], None], ...] = ()  # called at the stop, before the threads are waited for
 
 
-class NodeBench(Bench[P], Protocol[P]):
-    """A worker's bench that also cleans up."""
-
-    def forget(self, evaluation_id: str) -> None:
-        """Remove what was prepared for an evaluation that has ended."""
-        ...
-
-
 EnsureArchive = Callable[[str, Iterable[str]], Path]  # digest, likely holders
 
 
@@ -84,7 +77,7 @@ class Node(Generic[P]):
     """`NodeService`, and what the signed paths ask. Safe from any thread."""
 
     def __init__(
-        self, parts: Parts, make_bench: Callable[[EnsureArchive], NodeBench[P]], config: MembershipConfig | None = None
+        self, parts: Parts, make_bench: Callable[[EnsureArchive], Bench[P]], config: MembershipConfig | None = None
     ) -> None:
         settings = parts.settings
         self._parts = parts
@@ -103,11 +96,19 @@ class Node(Generic[P]):
             parts.archives,
             self._replicator,
             parts.peers,
-            parts.fetcher,
             parts.clock,
             parts.seal_key,
             self._mesh.live,
             self._received,
+        )
+        self._sources = SourceResolver(
+            settings,
+            self._ledger,
+            parts.archives,
+            self._replicator,
+            parts.fetcher,
+            parts.seal_key,
+            self._mesh.live,
         )
         self._reads = Reads(settings.advertise, self._ledger, parts.peers, self._mesh.live, self._intake.find)
         self._bench = make_bench(self._intake.ensure_archive)
@@ -119,7 +120,7 @@ class Node(Generic[P]):
             Schedule(parts.policy),
             parts.clock,
             self._mesh.live,
-            self._intake.resolve,
+            self._sources.resolve,
         )
         self._cleaner = Cleaner(settings.advertise, self._ledger, parts.archives, self._bench.forget)
         self._file = EvaluationsFile(settings.evaluations_file, self._ledger, self._documents)
@@ -133,18 +134,24 @@ class Node(Generic[P]):
 
     def _settle_in(self) -> None:
         """Hear what happened meanwhile before going on with what was unfinished: another may have taken it over."""
-        if self._settings.secret:
-            known = self._known_peers.addresses()
-            self._mesh.join_through(known)
-            if known or self._settings.bootstrap:
-                self._mesh.wait_joined(_JOIN_PATIENCE_S)
-            for address in self._mesh.live():
-                try:
-                    self._replicator.compare(address)
-                    break
-                except PeerError as error:
-                    log.info("could not compare records with %s: %s", address, error)
-        self._coordinator.claim_open()
+        try:
+            if self._settings.secret:
+                self._catch_up()
+        finally:
+            self._coordinator.claim_open()
+
+    def _catch_up(self) -> None:
+        known = self._known_peers.addresses()
+        self._mesh.join_through(known)
+        if known or self._settings.bootstrap:
+            self._mesh.wait_joined(_JOIN_PATIENCE_S)
+        for address in self._mesh.live():
+            try:
+                self._replicator.compare(address)
+            except TestmeshError as error:
+                log.info("could not compare records with %s: %s", address, error)
+            else:
+                return
 
     def drain(self, timeout_s: float = _DRAIN_GRACE_S) -> None:
         """Take no new work, let what runs here end within `timeout_s`, and leave: the others go on with the rest."""
@@ -166,9 +173,8 @@ class Node(Generic[P]):
         self._mesh.stop()
         self._coordinator.stop()
         self._worker.stop()
-        self._intake.stop()
-        self._reads.stop()
-        self._replicator.stop()
+        for room in (self._intake, self._sources, self._reads, self._replicator):
+            room.stop()
         self._cleaner.stop()
         self._file.stop()
         self._parts.store.close()
@@ -300,7 +306,7 @@ class Node(Generic[P]):
     # Inside ----------------------------------------------------------------------------------
 
     def run(self, address: str, order: WorkOrder) -> None:
-        """For the coordinator: place an order here or on a peer. Raises PeerError."""
+        """For the coordinator."""
         if address == self.address:
             self._worker.accept(order)
         else:

@@ -55,6 +55,7 @@ def merge_evaluations(mine: Evaluation, theirs: Evaluation) -> Evaluation:
     driver = max(both, key=lambda e: (e.epoch, e.owner))
     sources = tuple(_merge_source(a, b) for a, b in zip(mine.sources, theirs.sources, strict=True))
     end = min(both, key=_end_order)
+    cancelled = mine.cancelled or theirs.cancelled
     tokens = [e.sealed_token for e in both if e.sealed_token]
     return replace(
         mine,
@@ -63,10 +64,10 @@ def merge_evaluations(mine: Evaluation, theirs: Evaluation) -> Evaluation:
         epoch=driver.epoch,
         sources=sources,
         holders=tuple(sorted({*mine.holders, *theirs.holders})),
-        cancelled=mine.cancelled or theirs.cancelled,
+        cancelled=cancelled,
         finished_at=end.finished_at,
         eval_time=end.eval_time,
-        sealed_token=None if all(s.is_resolved for s in sources) or not tokens else max(tokens),
+        sealed_token=max(tokens) if tokens and not cancelled and not all(s.is_resolved for s in sources) else None,
     )
 
 

@@ -21,7 +21,7 @@ from testmesh.node.replica import Changes
 from testmesh.testing.cancellation import Cancellation
 
 log = logging.getLogger(__name__)
-_PREPARERS = 8  # they mostly wait for the package index
+_PREPARERS = 16  # they mostly wait for the package index
 P = TypeVar("P")
 
 
@@ -37,6 +37,10 @@ class Bench(Protocol[P]):
         ...
 
     def environment_failed(self, module: ModulePlan, detail: str) -> ModuleResult: ...
+
+    def forget(self, evaluation_id: str) -> None:
+        """Remove what was prepared for an evaluation that has ended."""
+        ...
 
 
 @dataclass(eq=False, slots=True)
@@ -127,8 +131,10 @@ class Worker(Generic[P]):
         return attempts
 
     def _load(self) -> Load:
+        """One that is cancelled while it is prepared does nothing more, so it takes no room."""
         running = sum(attempt.running for attempt in self._held.values())
-        return Load(self._slots, running, len(self._held) - running)
+        waiting = sum(not attempt.running and not attempt.cancellation.is_set for attempt in self._held.values())
+        return Load(self._slots, running, waiting)
 
     def _changed(self, changes: Changes, _publish: bool) -> None:
         over = {e.id for e in changes.evaluations if e.cancelled or e.finished_at is not None}
@@ -164,6 +170,14 @@ class Worker(Generic[P]):
             for attempt in self._without_cancelled(attempts):
                 with contextlib.suppress(RuntimeError):  # this node stops
                     self._runners.submit(self._run, prepared, attempt)
+        finally:
+            self._forget_if_over(evaluation.id)
+
+    def _forget_if_over(self, evaluation_id: str) -> None:
+        """It may have ended while its code was unpacked, after the rest of it was cleared away."""
+        known = self._ledger.store.evaluation(evaluation_id)
+        if known is not None and known.finished_at is not None:
+            self._bench.forget(evaluation_id)
 
     def _environment_failed(self, attempts: Iterable[_Attempt], detail: str) -> None:
         for attempt in attempts:

@@ -12,9 +12,12 @@ What decides, in this order:
   failed, passed             every selected test has an outcome, or pytest stopped at a failure (-x): what ran stands
 """
 
+import re
+
 from testmesh.model import Counts, ModuleResult, TestResult, Verdict
 from testmesh.testing.events import RunReport, ServiceReport
 
+_RUN_FOLDER = re.compile(r"/[^\s'\"]*/run-[0-9a-f]{8}/code/[^/\s'\"]+/?")  # explains nothing to a student
 MAX_DETAIL = 4000  # characters
 _INTERRUPTED, _INTERNAL_ERROR, _USAGE_ERROR = 2, 3, 4  # pytest's exit statuses that are no result of tests
 _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE"} | {
@@ -32,7 +35,12 @@ def grade_module(report: RunReport, tests_found: int) -> ModuleResult:  # noqa: 
     if end.cancelled:
         return _result(report, Verdict.CANCELLED, Counts(), "cancelled before it ended")
     if end.timed_out:
-        return _incomplete(report, tests_found, Verdict.TIMEOUT, f"over its time: {_where(report)}")
+        return _incomplete(
+            report,
+            tests_found,
+            Verdict.TIMEOUT,
+            f"over its time, stopped after {report.end.duration:.0f} s: {_where(report)}",
+        )
     if not report.started and end.exit_code == 1:
         detail = f"pytest cannot be started in the project's environment: {_last_words(report)}"
         return _result(report, Verdict.ENV_FAILED, Counts(failed=max(1, tests_found)), detail)
@@ -154,7 +162,7 @@ def _result(
         counts=counts,
         time=round(report.end.duration, 3),
         python=report.python,
-        detail=_clip("; ".join(notes)),
+        detail=_clip(_RUN_FOLDER.sub("", "; ".join(notes))),
         tests=report.tests + more_tests,
     )
 
@@ -170,6 +178,11 @@ def _service_note(service: ServiceReport) -> str:
 
 
 def _last_words(report: RunReport) -> str:
+    """pytest's own complaint where it has one: what it prints after it, as the root folder, explains nothing."""
+    for line in report.end.stderr.splitlines():
+        _, marked, complaint = line.partition("error: ")
+        if marked and complaint.strip():
+            return complaint.strip()[:500]
     return _last_line(report.end.stderr) or _last_line(report.end.stdout) or "it printed nothing"
 
 

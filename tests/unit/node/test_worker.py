@@ -25,11 +25,15 @@ class FakeBench:
     """`runs` of a module end when `finish` has its name, or when they are cancelled."""
 
     def __init__(self) -> None:
+        self.forgotten: list[str] = []
         self.prepared: list[str] = []
         self.started: list[str] = []
         self.cancelled: list[str] = []
         self.errors: dict[str, Exception] = {}  # by project or module
         self.slow: dict[str, threading.Event] = {}  # by project or module: ends when set
+
+    def forget(self, evaluation_id: str) -> None:
+        self.forgotten.append(evaluation_id)
 
     def prepare(self, evaluation: Evaluation, source: Source, project: Project) -> str:
         self.prepared.append(project.name)

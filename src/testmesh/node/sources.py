@@ -1,0 +1,148 @@
+"""Fetches an evaluation's repositories once its owner has acknowledged it, and settles what became of each."""
+
+import contextlib
+import logging
+import threading
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+from testmesh.errors import DiskFullError, SourceError, SubmissionError, TestmeshError
+from testmesh.model import Evaluation, Project, Source
+from testmesh.node.archives import ArchiveStore
+from testmesh.node.ledger import Ledger
+from testmesh.node.ownership import rendezvous
+from testmesh.node.replica import Changes
+from testmesh.node.replicator import Replicator
+from testmesh.sealing import unseal
+from testmesh.settings import Settings
+from testmesh.testing.archive import ArchiveLimits, ZipTree, check_archive
+from testmesh.testing.detection import detect
+from testmesh.testing.github import RepositoryFetcher
+from testmesh.testing.repository_url import parse_repository_url
+
+log = logging.getLogger(__name__)
+_AT_ONCE = 4
+_SETTLE_AGAIN_S = 5.0
+
+
+def detect_projects(archive: Path, name: str, tests: Path | None, *, prefix: bool) -> tuple[Project, ...]:
+    """The projects of a checked zip, as `detect` finds them. Raises NothingToTestError."""
+    with contextlib.ExitStack() as opened:
+        tree = opened.enter_context(ZipTree(archive))
+        overlay = opened.enter_context(ZipTree(tests)) if tests is not None else None
+        return detect(tree, name, overlay, prefix=prefix)
+
+
+class SourceResolver:
+    """Safe from any thread. `live` gives the addresses of the other live nodes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        ledger: Ledger,
+        archives: ArchiveStore,
+        replicator: Replicator,
+        fetcher: RepositoryFetcher,
+        seal_key: str,
+        live: Callable[[], tuple[str, ...]],
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._archives = archives
+        self._replicator = replicator
+        self._fetcher = fetcher
+        self._seal_key = seal_key
+        self._live = live
+        self._limits = ArchiveLimits(settings.max_upload, settings.max_unpacked, settings.max_entries)
+        self._fetching: set[tuple[str, int, int]] = set()
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._fetchers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="source")
+
+    def resolve(self, evaluation: Evaluation) -> None:
+        """Begin to fetch every source of an own evaluation that is not resolved and not being fetched."""
+        if evaluation.cancelled:
+            return
+        for index, source in enumerate(evaluation.sources):
+            place = (evaluation.id, evaluation.epoch, index)
+            with self._lock:
+                if source.is_resolved or place in self._fetching:
+                    continue
+                self._fetching.add(place)
+            self._fetchers.submit(self._fetch, evaluation, index)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._fetchers.shutdown(wait=False, cancel_futures=True)
+
+    def _fetch(self, evaluation: Evaluation, index: int) -> None:
+        try:
+            if self._is_wanted(evaluation, index):
+                self._settle_for_sure(evaluation, index, self._outcome(evaluation, evaluation.sources[index]))
+        finally:
+            with self._lock:
+                self._fetching.discard((evaluation.id, evaluation.epoch, index))
+
+    def _is_wanted(self, evaluation: Evaluation, index: int) -> bool:
+        """By the newest record: it may have been cancelled or resolved since the fetch was asked for."""
+        newest = self._ledger.store.evaluation(evaluation.id) or evaluation
+        return not newest.cancelled and newest.finished_at is None and not newest.sources[index].is_resolved
+
+    def _outcome(self, evaluation: Evaluation, source: Source) -> Source:
+        try:
+            return self._fetched(evaluation, source)
+        except (SourceError, SubmissionError, DiskFullError) as error:
+            return replace(source, error=error.detail)
+        except Exception:
+            log.exception("fetching %s for evaluation %s failed", source.url, evaluation.id)
+            return replace(source, error="This node could not fetch the repository; its log says why.")
+
+    def _fetched(self, evaluation: Evaluation, source: Source) -> Source:
+        repository = parse_repository_url(source.url or "")
+        token = evaluation.sealed_token
+        part = self._settings.data_dir / "incoming" / f"{uuid.uuid4()}.zip"
+        try:
+            plain = unseal(self._seal_key, token, evaluation.id) if token else None
+            fetched = self._fetcher.fetch(repository, plain, part)
+            check_archive(part, self._limits)
+            projects = detect_projects(part, source.name, None, prefix=True)
+            with self._archives.taking() as take:
+                archive = take(part)
+        finally:
+            part.unlink(missing_ok=True)
+        notes = " ".join(fetched.notes)
+        projects = tuple(replace(p, detail=" ".join(filter(None, (p.detail, notes)))) for p in projects)
+        return replace(source, commit=fetched.commit, archive=archive, projects=projects)
+
+    def _settle_for_sure(self, evaluation: Evaluation, index: int, resolved: Source) -> None:
+        """Until the store takes it: nobody else would tell the evaluation that it can go on."""
+        while True:
+            try:
+                self._settle(evaluation, index, replace(resolved, epoch=evaluation.epoch))
+            except TestmeshError as error:
+                log.warning("evaluation %s: what became of %s is not stored: %s", evaluation.id, resolved.url, error)
+                if self._stopped.wait(_SETTLE_AGAIN_S):
+                    return
+            else:
+                return
+
+    def _settle(self, evaluation: Evaluation, index: int, resolved: Source) -> None:
+        """Merge what became of one source; an archive is on another node too before its modules start."""
+        if not self._is_wanted(evaluation, index):
+            if resolved.archive:
+                self._archives.drop(resolved.archive, lambda digest: bool(self._ledger.store.naming_archive(digest)))
+            return
+        newest = self._ledger.store.evaluation(evaluation.id) or evaluation
+        sources = (*newest.sources[:index], resolved, *newest.sources[index + 1 :])
+        settled = replace(newest, sources=sources)
+        if resolved.archive:
+            order = sorted(rendezvous(evaluation.id, self._live()), key=lambda a: a not in newest.holders)
+            try:
+                others = self._replicator.make_durable(settled, order, self._settings.replicas - 1)
+                settled = replace(settled, holders=tuple(sorted({*newest.holders, *others})))
+            except TestmeshError as error:
+                log.warning("evaluation %s goes on with its sources on this node alone: %s", evaluation.id, error)
+        self._ledger.merge(Changes((settled,)), publish=True)
