@@ -238,7 +238,7 @@ def test_one_key_with_many_bodies_at_once_is_one_evaluation_and_conflicts(shared
 
 
 def test_orderly_restarts_are_not_held_against_a_module(tmp_path: Path) -> None:
-    long = "import time\n\ndef test_long():\n    time.sleep(8)\n"
+    long = "import time\n\ndef test_long():\n    time.sleep(4)\n"
     with mesh(tmp_path, 1) as running:
         evaluation_id = running[0].submit(zip_of({"p/test_long.py": long}))
         for _ in range(4):
