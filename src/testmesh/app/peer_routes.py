@@ -1,5 +1,6 @@
 """The internal API: what nodes ask of each other. Every path is signed; see `auth.internal_blueprint`."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -7,7 +8,7 @@ from typing import Protocol
 from flask import Blueprint, Response, request, send_file
 
 from testmesh.errors import MalformedError
-from testmesh.node.codec import CHANGES, decode, encode
+from testmesh.node.codec import decode, encode
 from testmesh.node.membership import Member
 from testmesh.node.messages import (
     AttemptReports,
@@ -15,17 +16,18 @@ from testmesh.node.messages import (
     Held,
     IndirectReply,
     Members,
+    Page,
     PeerList,
     PingReply,
     Replicate,
     WorkOrder,
 )
-from testmesh.node.replica import Changes
 from testmesh.node.wire import (
     DIGESTS,
     HELD,
     INDIRECT_REPLY,
     MEMBERS,
+    PAGE,
     PEER_LIST,
     PING_REPLY,
     REPLICATE,
@@ -57,7 +59,7 @@ class PeerService(Protocol):
 
     def digests(self) -> dict[str, int]: ...
 
-    def records(self, evaluation_id: str) -> Changes: ...
+    def records(self, evaluation_id: str, start: int) -> Page: ...
 
     def store_copy(self, message: Replicate) -> None: ...
 
@@ -115,7 +117,10 @@ def register_peer_routes(blueprint: Blueprint, node: PeerService, terminate: Cal
 
     @blueprint.get("/evaluation_req/<evaluation_id>")
     def records(evaluation_id: str) -> Response:
-        return _answer(encode(CHANGES, node.records(evaluation_id)))
+        start = request.args.get("start", "0")
+        if not re.fullmatch(r"\d{1,9}", start, re.ASCII):
+            raise MalformedError("start is not the number of a module.")
+        return _answer(encode(PAGE, node.records(evaluation_id, int(start))))
 
     @blueprint.get("/archive/<digest>")
     def archive(digest: str) -> Response:

@@ -7,12 +7,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from testmesh.errors import MalformedError
 from testmesh.model import Evaluation, TestResult
-from testmesh.node.replica import Changes
 
 T = TypeVar("T")
 
 EVALUATION: TypeAdapter[Evaluation] = TypeAdapter(Evaluation)
-CHANGES: TypeAdapter[Changes] = TypeAdapter(Changes)
 TESTS: TypeAdapter[tuple[TestResult, ...]] = TypeAdapter(tuple[TestResult, ...])
 
 

@@ -12,7 +12,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from testmesh.errors import PeerError, PeerRefusedError
-from testmesh.node.codec import CHANGES, decode, encode
+from testmesh.node.codec import decode, encode
 from testmesh.node.membership import Member
 from testmesh.node.messages import (
     AttemptReports,
@@ -29,6 +29,7 @@ from testmesh.node.wire import (
     HELD,
     INDIRECT_REPLY,
     MEMBERS,
+    PAGE,
     PEER_LIST,
     PING_REPLY,
     REPLICATE,
@@ -83,8 +84,13 @@ class HttpPeers:
     def digests(self, address: str) -> dict[str, int]:
         return decode(DIGESTS, self._call("GET", address, "/evaluation_req")).digests
 
-    def records(self, address: str, evaluation_id: str, timeout: float) -> Changes:
-        return decode(CHANGES, self._call("GET", address, f"/evaluation_req/{evaluation_id}", timeout=timeout))
+    def records(self, address: str, evaluation_id: str, timeout: float) -> Iterator[Changes]:
+        start: int | None = 0
+        while start is not None:
+            path = f"/evaluation_req/{evaluation_id}?start={start}"
+            page = decode(PAGE, self._call("GET", address, path, timeout=timeout))
+            yield page.changes
+            start = page.following
 
     def peers_of(self, address: str, timeout: float) -> tuple[str, ...]:
         return decode(PEER_LIST, self._call("GET", address, "/stats_req", timeout=timeout)).peers

@@ -228,7 +228,8 @@ class Intake:
 
     def _ask(self, address: str, evaluation_id: str) -> None:
         with contextlib.suppress(PeerError):
-            self._ledger.merge(self._peers.records(address, evaluation_id, _ASK_TIMEOUT_S), publish=False)
+            for changes in self._peers.records(address, evaluation_id, _ASK_TIMEOUT_S):
+                self._ledger.merge(changes, publish=False)
 
     def ensure_archive(self, digest: str, holders: Iterable[str]) -> Path:
         """The archive's path, fetched from a holder or any live node where it is not here.

@@ -105,3 +105,11 @@ class PeerList:
     """The live nodes that the answering one exchanges messages with."""
 
     peers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of an evaluation's records. `following`: the number of the module that the next one begins with."""
+
+    changes: Changes
+    following: int | None = None

@@ -31,7 +31,8 @@ from testmesh.node.ledger import Ledger
 from testmesh.node.membership import Member, Membership, MembershipConfig
 from testmesh.node.membership_events import Health
 from testmesh.node.mesh_node import MeshNode
-from testmesh.node.messages import AttemptReports, Held, IndirectReply, Load, PingReply, Replicate, WorkOrder
+from testmesh.node.messages import AttemptReports, Held, IndirectReply, Load, Page, PingReply, Replicate, WorkOrder
+from testmesh.node.pages import page_of
 from testmesh.node.peers import PeerClient
 from testmesh.node.reads import Reads
 from testmesh.node.replica import Changes
@@ -278,12 +279,9 @@ class Node(Generic[P]):
     def digests(self) -> dict[str, int]:
         return self._parts.store.digests()
 
-    def records(self, evaluation_id: str) -> Changes:
+    def records(self, evaluation_id: str, start: int) -> Page:
         """Raises NotFoundError."""
-        found = self._parts.store.records(evaluation_id)
-        if not found.evaluations:
-            raise NotFoundError(f"This node knows no evaluation {evaluation_id}.")
-        return found
+        return page_of(self._parts.store, evaluation_id, start)
 
     def store_copy(self, message: Replicate) -> None:
         """Fetch what is named, merge what came: both are on the disk when this returns."""

@@ -1,5 +1,6 @@
 """How a node speaks to another, behind a protocol that tests implement without a network."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -29,7 +30,9 @@ class PeerClient(Protocol):
 
     def digests(self, address: str) -> dict[str, int]: ...
 
-    def records(self, address: str, evaluation_id: str, timeout: float) -> Changes: ...
+    def records(self, address: str, evaluation_id: str, timeout: float) -> Iterator[Changes]:
+        """What a peer knows of an evaluation, page by page, each asked for when the one before was taken."""
+        ...
 
     def archive(self, address: str, digest: str, destination: Path) -> None: ...
 

@@ -157,7 +157,8 @@ class Replicator:
             if self._stopped:
                 return
             if mine.get(evaluation_id) != digest:
-                self._ledger.merge(self._peers.records(address, evaluation_id, _PUSH_TIMEOUT_S), publish=False)
+                for changes in self._peers.records(address, evaluation_id, _PUSH_TIMEOUT_S):
+                    self._ledger.merge(changes, publish=False)
 
     def stop(self) -> None:
         """Try once more to hand over what waits, for a few seconds, and end."""

@@ -9,6 +9,7 @@ from testmesh.node.messages import (
     Held,
     IndirectReply,
     Members,
+    Page,
     PeerList,
     PingReply,
     Replicate,
@@ -25,3 +26,4 @@ REPORTS = TypeAdapter(AttemptReports)
 HELD = TypeAdapter(Held)
 DIGESTS = TypeAdapter(Digests)
 PEER_LIST = TypeAdapter(PeerList)
+PAGE = TypeAdapter(Page)

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from testmesh.errors import MalformedError
 from testmesh.model import Evaluation, TestResult
-from testmesh.node.codec import CHANGES, EVALUATION, decode, encode, pack_tests, unpack_tests
+from testmesh.node.codec import EVALUATION, decode, encode, pack_tests, unpack_tests
+from testmesh.node.messages import Replicate
 from testmesh.node.replica import Changes
+from testmesh.node.wire import REPLICATE
 from tests.support import records as some
 
 
@@ -20,7 +22,7 @@ def test_an_evaluation_comes_back_as_it_was(found: Evaluation) -> None:
 @settings(deadline=None)
 @given(some.changes)
 def test_changes_come_back_as_they_were(found: Changes) -> None:
-    assert decode(CHANGES, encode(CHANGES, found)) == found
+    assert decode(REPLICATE, encode(REPLICATE, Replicate(found))) == Replicate(found)
 
 
 @settings(deadline=None)

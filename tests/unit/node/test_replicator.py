@@ -56,8 +56,8 @@ class Peers:
     def digests(self, address: str) -> dict[str, int]:
         return self._meet(address, "digests").digests()
 
-    def records(self, address: str, evaluation_id: str, timeout: float) -> Changes:
-        return self._meet(address, evaluation_id).records(evaluation_id)
+    def records(self, address: str, evaluation_id: str, timeout: float) -> Iterator[Changes]:
+        yield self._meet(address, evaluation_id).records(evaluation_id)
 
     def tries(self, address: str) -> int:
         return sum(asked == address for asked, _ in self.asked)

@@ -1,0 +1,33 @@
+"""An evaluation's records for a node that lacks them, a page at a time: all at once may be hundreds of megabytes."""
+
+from testmesh.errors import NotFoundError
+from testmesh.model import TestResult
+from testmesh.node.batching import MAX_RECORDS, MAX_TEXT, text_of
+from testmesh.node.messages import Page
+from testmesh.node.replica import Changes, ModuleRecord
+from testmesh.node.store import ResultStore
+
+
+def page_of(store: ResultStore, evaluation_id: str, start: int) -> Page:
+    """The evaluation and its modules from number `start` on, as many as go into one message.
+
+    Should modules come or go between two pages, digests still differ afterwards and it is compared again.
+
+    Raises:
+        NotFoundError: the store does not have it.
+    """
+    evaluation = store.evaluation(evaluation_id)
+    if evaluation is None:
+        raise NotFoundError(f"This node knows no evaluation {evaluation_id}.")
+    states = store.states(evaluation_id)
+    records: list[ModuleRecord] = []
+    total = 0
+    for number, state in enumerate(states[start:], start + 1):
+        tests: tuple[TestResult, ...] = ()
+        if state.verdict.is_final:
+            tests = next((found.tests for found in store.tests(evaluation_id, state.project, state.module)), ())
+        records.append(ModuleRecord(state, tests))
+        total += text_of(tests)
+        if number < len(states) and (len(records) == MAX_RECORDS or total >= MAX_TEXT):
+            return Page(Changes((evaluation,), tuple(records)), following=number)
+    return Page(Changes((evaluation,), tuple(records)))
