@@ -68,6 +68,8 @@ class TestMerging:
 
         assert store.merge(modules(state(verdict=Verdict.RUNNING, attempt=1), done)) == Changes()
         assert store.records("e1").modules == (done,)
+        assert store.record(*done.state.key) == done
+        assert store.record("e1", "p", "unknown.py") is None
 
     def test_one_module_twice_in_one_message_is_told_once_as_it_is_now(self, store: ResultStore) -> None:
         running, done = state(verdict=Verdict.RUNNING, attempt=1), state(verdict=Verdict.PASSED, attempt=1)
@@ -237,6 +239,7 @@ def everything(store: ResultStore) -> dict[str, object]:
         "evaluation": [store.evaluation(name) for name in ids],
         "states": [store.states(name) for name in ids],
         "records": [store.records(name) for name in ids],
+        "each": [store.record(*s.key) for name in ids for s in store.states(name)],
         "tests": [list(store.tests(name, project, None)) for name in ids for project in (None, "p")],
         "newest": [store.newest(2), store.newest(10), [store.newest(2, e.id) for e in store.newest(10)]],
         "unfinished": store.unfinished(),

@@ -1,7 +1,6 @@
 """An evaluation's records for a node that lacks them, a page at a time: all at once may be hundreds of megabytes."""
 
 from testmesh.errors import NotFoundError
-from testmesh.model import TestResult
 from testmesh.node.batching import MAX_RECORDS, MAX_TEXT, text_of
 from testmesh.node.messages import Page
 from testmesh.node.replica import Changes, ModuleRecord
@@ -23,11 +22,9 @@ def page_of(store: ResultStore, evaluation_id: str, start: int) -> Page:
     records: list[ModuleRecord] = []
     total = 0
     for number, state in enumerate(states[start:], start + 1):
-        tests: tuple[TestResult, ...] = ()
-        if state.verdict.is_final:
-            tests = next((found.tests for found in store.tests(evaluation_id, state.project, state.module)), ())
-        records.append(ModuleRecord(state, tests))
-        total += text_of(tests)
+        record = store.record(evaluation_id, state.project, state.module) or ModuleRecord(state)
+        records.append(record)
+        total += text_of(record.tests)
         if number < len(states) and (len(records) == MAX_RECORDS or total >= MAX_TEXT):
             return Page(Changes((evaluation,), tuple(records)), following=number)
     return Page(Changes((evaluation,), tuple(records)))

@@ -159,6 +159,17 @@ class SqliteStore:
         modules = (ModuleRecord(state_of(row), tests.get((row[1], row[2]), ())) for row in rows)
         return Changes((evaluation,) if evaluation else (), tuple(modules))
 
+    def record(self, evaluation_id: str, project: str, module: str) -> ModuleRecord | None:
+        with self._reader() as reader:  # one statement sees one moment
+            row = reader.execute(
+                f"SELECT {STATE_COLUMNS}, outcomes FROM modules LEFT JOIN tests USING (evaluation, project, module)"  # noqa: S608
+                " WHERE evaluation = ? AND project = ? AND module = ?",
+                (evaluation_id, project, module),
+            ).fetchone()
+        if row is None:
+            return None
+        return ModuleRecord(state_of(row[:-1]), unpack_tests(row[-1]) if row[-1] is not None else ())
+
     def tests(self, evaluation_id: str, project: str | None, module: str | None) -> Iterable[ModuleTests]:
         """Module by module, so that a large evaluation is never whole in memory."""
         with self._reader() as reader:

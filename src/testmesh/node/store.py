@@ -38,7 +38,11 @@ class ResultStore(Protocol):
         ...
 
     def records(self, evaluation_id: str) -> Changes:
-        """Everything of one evaluation, tests included, as another node wants it."""
+        """Everything of one evaluation, tests included, at one moment."""
+        ...
+
+    def record(self, evaluation_id: str, project: str, module: str) -> ModuleRecord | None:
+        """One module's state with the tests that belong to it, at one moment."""
         ...
 
     def tests(self, evaluation_id: str, project: str | None, module: str | None) -> Iterable[ModuleTests]: ...
@@ -110,6 +114,9 @@ class MemoryStore:
         evaluation = self._evaluations.get(evaluation_id)
         modules = tuple(record for _, record in sorted(self._modules.get(evaluation_id, {}).items()))
         return Changes((evaluation,) if evaluation else (), modules)
+
+    def record(self, evaluation_id: str, project: str, module: str) -> ModuleRecord | None:
+        return self._modules.get(evaluation_id, {}).get((project, module))
 
     def tests(self, evaluation_id: str, project: str | None, module: str | None) -> Iterable[ModuleTests]:
         for (of_project, path), record in sorted(self._modules.get(evaluation_id, {}).items()):
