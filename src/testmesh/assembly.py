@@ -25,11 +25,17 @@ from testmesh.sealing import node_key
 from testmesh.settings import Settings
 from testmesh.signing import RequestVerifier
 from testmesh.testing.archive import ArchiveLimits
+from testmesh.testing.box_request import BoxLimits
+from testmesh.testing.boxed_command import BoxedCommandRunner
+from testmesh.testing.boxes import open_boxes
+from testmesh.testing.environment_eviction import shares
 from testmesh.testing.environments import EnvironmentCache
 from testmesh.testing.github import RepositoryFetcher
-from testmesh.testing.installers import find_installer
-from testmesh.testing.isolation import IsolationLevel, probe
-from testmesh.testing.run_command import CommandRunner
+from testmesh.testing.installers import find_installer, find_uv
+from testmesh.testing.interpreters import machine_interpreters
+from testmesh.testing.isolation import IsolationLevel
+from testmesh.testing.package_cache import PackageCache
+from testmesh.testing.run_command import CommandDispatcher, CommandRunner
 from testmesh.testing.runner import ModuleRunner
 from testmesh.testing.workshop import PreparedProject, Workshop
 
@@ -42,20 +48,33 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
     Raises:
         TestmeshError: what keeps it from starting, in one sentence.
     """
-    isolation = probe()
-    check_sandbox(settings, isolation)
     data = settings.data_dir
     lock = hold(data)
+    box_limits = BoxLimits(settings.module_memory, settings.module_processes, settings.module_disk)
+    boxes = open_boxes(data / "work", settings.sandbox, box_limits, node_pid=os.getppid())
+    isolation = boxes.level
+    check_sandbox(settings, isolation)
     incoming = data / "incoming"
     incoming.mkdir(parents=True, exist_ok=True)
     for left in incoming.iterdir():
         left.unlink()
     clock = SystemClock()
     commands = CommandRunner()
-    installer = find_installer(data / "packages", environ, commands)
-    environments = EnvironmentCache(data / "environments", installer, commands, clock)
+    boxed = BoxedCommandRunner(boxes)
+    run = CommandDispatcher(commands, boxed if isolation.sandbox != "none" else None)
+    for_environments, for_packages = shares(settings.environments_size)
+    packages = PackageCache(data / "packages", for_packages, clock)
+    environments = EnvironmentCache(
+        data / "environments",
+        find_installer(packages.folder, environ, run),
+        run,
+        clock,
+        machine_interpreters(environ.get("PATH", ""), find_uv()),
+        limit=for_environments,
+        packages=packages,
+    )
     environments.sweep()
-    runner = ModuleRunner(data / "work", isolation)
+    runner = ModuleRunner(data / "work", boxes)
     workshop = Workshop(data / "code", environments, runner, allow_vcs=settings.allow_vcs)
     limits = ArchiveLimits(settings.max_upload, settings.max_unpacked, settings.max_entries)
     secret = settings.secret or node_key(data)
@@ -70,7 +89,7 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
         seal_key=secret,
         slots=settings.slots or default_slots(),
         isolation={"sandbox": isolation.sandbox, "loopback": isolation.loopback, "cause": isolation.cause},
-        closers=(commands.close,),
+        closers=(commands.close, boxed.close, boxes.close),
         data_lock=lock,
     )
     node: Node[PreparedProject] = Node(parts, lambda ensure_archive: MeshBench(workshop, ensure_archive))

@@ -40,6 +40,7 @@ class Settings:
     module_memory: int = 2 * GIB  # MESH_MODULE_MEMORY
     module_processes: int = 256  # MESH_MODULE_PROCESSES
     module_disk: int = GIB  # MESH_MODULE_DISK
+    environments_size: int = 10 * GIB  # MESH_ENVIRONMENTS_SIZE: with the packages they are made of
     allow_vcs: bool = False  # MESH_ALLOW_VCS
     log: str = "text"  # MESH_LOG
 
@@ -184,6 +185,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "module_memory": parse_size,
     "module_processes": _integer(8, 100_000),
     "module_disk": parse_size,
+    "environments_size": parse_size,
     "allow_vcs": _switch,
     "log": _choice("text", "json"),
 }

@@ -5,12 +5,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from testmesh.errors import EnvironmentFailedError, InfrastructureError
+from testmesh.testing.cancellation import Cancellation
 from testmesh.testing.installers import (
     Installation,
     Installer,
@@ -21,7 +23,8 @@ from testmesh.testing.installers import (
     python_of,
 )
 from testmesh.testing.package_index import machine_index
-from testmesh.testing.run_command import CommandRunner
+from testmesh.testing.run_command import CommandRunner, RunCommand
+from tests.support.commands import RecordedCommands
 from tests.support.fake_installer import FakeInstaller
 from tests.support.wheels import make_project, make_sdist, make_wheel
 
@@ -56,7 +59,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def real(kind: str, cache: Path, environ: dict[str, str], runner: CommandRunner) -> Installer:
+def real(kind: str, cache: Path, environ: dict[str, str], runner: RunCommand) -> Installer:
     index = machine_index(environ)
     if kind == "pip":
         return PipInstaller(cache, index, environ, runner)
@@ -128,10 +131,13 @@ def test_an_index_out_of_reach_is_nobodys_fault(unreachable: Installer, tmp_path
 
 
 @pytest.fixture(params=REAL)
-def real_installer(
-    request: pytest.FixtureRequest, tmp_path: Path, cache: Path, links: Path, runner: CommandRunner
-) -> Installer:
-    return real(request.param, cache, environ_for(links, MESH_SECRET="do not tell"), runner)
+def real_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def real_installer(real_kind: str, cache: Path, links: Path, runner: CommandRunner) -> Installer:
+    return real(real_kind, cache, environ_for(links, MESH_SECRET="do not tell"), runner)
 
 
 def test_a_folder_with_extras_and_a_source_distribution_are_built(
@@ -161,6 +167,77 @@ def test_a_build_sees_no_setting_of_the_node(
     assert "MESH_" not in seen.read_text()
 
 
+def test_what_there_are_wheels_of_runs_no_foreign_code(
+    real_kind: str, tmp_path: Path, links: Path, cache: Path, runner: CommandRunner
+) -> None:
+    ran = tmp_path / "ran"
+    start = f"import os; open({str(ran)!r}, 'w').close()\n"
+    make_wheel(links, "eager", "1.0", {"eager.py": "", "eager.pth": start}, requires=["alpha"])
+    commands = RecordedCommands(runner)
+    installation = wanted(tmp_path, "eager", "beta")
+    real(real_kind, cache, environ_for(links), commands).install(installation)
+    assert not any(command.foreign for command in commands.commands)
+    assert not ran.exists()
+    says(installation, "import alpha, beta, eager")
+    assert ran.exists()  # or the test proves nothing
+
+
+def test_a_build_is_boxed_and_leaves_nothing_in_the_cache_of_all(
+    real_kind: str, tmp_path: Path, links: Path, runner: CommandRunner
+) -> None:
+    shared = tmp_path / "shared"
+    commands = RecordedCommands(runner)
+    url = "http://user:hunter2@127.0.0.1:9/simple"
+    environ = environ_for(links, PIP_EXTRA_INDEX_URL=url, UV_INDEX=url, HTTPS_PROXY=url)
+    installer = real(real_kind, shared, environ, commands)
+    make_sdist(links, "gamma", build="import os; open(os.path.join(os.environ['TMPDIR'], 'built'), 'w').close()")
+    installation = replace(wanted(tmp_path, "./own", "gamma", "alpha"), readable=(tmp_path / "python",))
+    make_project(installation.sources / "own", "own")
+    installer.install(installation)
+    assert (installation.work / "tmp" / "built").exists()
+    says(installation, "import own, gamma, alpha")
+    *plain, boxed = commands.commands
+    assert boxed.foreign
+    assert not any(command.foreign for command in plain)
+    assert boxed.writable == (installation.target, installation.work, installation.sources)
+    assert {tmp_path / "python", links} <= set(boxed.readable)
+    assert str(shared) not in repr(boxed.env)
+    assert "hunter2" not in repr(boxed.env)
+    assert "http://127.0.0.1:9/simple" in repr(boxed.env)
+    kept = [file for file in shared.rglob("*") if file.is_file()]
+    assert kept
+    assert not [file for file in kept if "gamma" in file.name or b"value = 1" in file.read_bytes()]
+
+
+@pytest.mark.parametrize("real_kind", ["uv"], indirect=True)  # as for pip
+def test_a_build_that_ends_its_installer_is_the_projects_fault(
+    real_installer: Installer, tmp_path: Path, links: Path
+) -> None:
+    make_sdist(links, "killer", build="import os; os.kill(os.getppid(), 9)")
+    with pytest.raises(EnvironmentFailedError):
+        real_installer.install(wanted(tmp_path, "killer"))
+
+
+def test_a_cancelled_installation_ends_with_all_it_started(
+    real_installer: Installer, tmp_path: Path, links: Path
+) -> None:
+    fifo = tmp_path / "alive"
+    os.mkfifo(fifo)
+    build = f"import subprocess\nkeep = open({str(fifo)!r}, 'w')\nkeep.write('started\\n'); keep.flush()\n"
+    make_sdist(links, "hanging", build=f"{build}subprocess.run(['sleep', '600'], pass_fds=[keep.fileno()])")
+    cancellation = Cancellation()
+    with ThreadPoolExecutor(1) as pool:
+        installation = replace(wanted(tmp_path, "hanging"), cancellation=cancellation)
+        installing = pool.submit(real_installer.install, installation)
+        with fifo.open() as stream:
+            assert stream.readline() == "started\n"
+            cancellation.cancel()
+            assert stream.read() == ""  # ends only when the last holder of the pipe is gone
+        with pytest.raises(CancelledError):
+            installing.result(30)
+
+
+@pytest.mark.parametrize("real_kind", ["uv"], indirect=True)  # as for pip
 def test_a_hanging_build_ends_with_all_it_started(real_installer: Installer, tmp_path: Path, links: Path) -> None:
     fifo = tmp_path / "alive"
     os.mkfifo(fifo)
@@ -182,7 +259,7 @@ def test_a_hanging_build_ends_with_all_it_started(real_installer: Installer, tmp
         os.close(reader)
 
 
-@pytest.mark.parametrize("real_installer", ["uv"], indirect=True)  # pip unpacks every time
+@pytest.mark.parametrize("real_kind", ["uv"], indirect=True)  # pip unpacks every time
 def test_writing_into_an_environment_does_not_spoil_the_next(real_installer: Installer, tmp_path: Path) -> None:
     first = wanted(tmp_path, "alpha")
     real_installer.install(first)
@@ -191,14 +268,6 @@ def test_writing_into_an_environment_does_not_spoil_the_next(real_installer: Ins
         stream.write("version = 'poisoned'\n")
     real_installer.install(first)
     assert says(first, "import alpha; print(alpha.version)") == "2.0"
-
-
-@pytest.mark.parametrize("is_compiled", [True, False])
-def test_bytecode_is_compiled_where_it_is_asked_for(
-    real_installer: Installer, tmp_path: Path, is_compiled: bool
-) -> None:
-    real_installer.install(replace(wanted(tmp_path, "alpha"), compile_bytecode=is_compiled))
-    assert bool(list((tmp_path / "env").glob("lib/*/site-packages/__pycache__/alpha*.pyc"))) is is_compiled
 
 
 def test_hashes_of_some_lines_do_not_demand_them_of_all(real_installer: Installer, tmp_path: Path, links: Path) -> None:

@@ -36,6 +36,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("MESH_MODULE_MEMORY", "1048576", MIB),
     ("MESH_MODULE_PROCESSES", "8", 8),
     ("MESH_MODULE_DISK", "1kib", 1024),
+    ("MESH_ENVIRONMENTS_SIZE", "20g", 20 * GIB),
     ("MESH_ALLOW_VCS", "1", True),
     ("MESH_LOG", "json", "json"),
 ]
@@ -62,7 +63,13 @@ BAD = [
     ),
     *(
         (name, value)
-        for name in ("MESH_MAX_UPLOAD", "MESH_MAX_UNPACKED", "MESH_MODULE_MEMORY", "MESH_MODULE_DISK")
+        for name in (
+            "MESH_MAX_UPLOAD",
+            "MESH_MAX_UNPACKED",
+            "MESH_MODULE_MEMORY",
+            "MESH_MODULE_DISK",
+            "MESH_ENVIRONMENTS_SIZE",
+        )
         for value in ("0", "-1", "1.5g", "2 TiB", "lots", "9" * 5000)
     ),
     *(("MESH_MAX_ENTRIES", value) for value in ("0", "x")),
@@ -120,6 +127,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         module_memory=2 * GIB,
         module_processes=256,
         module_disk=GIB,
+        environments_size=10 * GIB,
         allow_vcs=False,
         log="text",
     )

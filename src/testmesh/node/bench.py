@@ -18,12 +18,14 @@ class MeshBench:
         self._ensure_archive = ensure_archive
         self._flights: SingleFlight[Path] = SingleFlight()
 
-    def prepare(self, evaluation: Evaluation, source: Source, project: Project) -> PreparedProject:
+    def prepare(
+        self, evaluation: Evaluation, source: Source, project: Project, cancellation: Cancellation
+    ) -> PreparedProject:
         if source.archive is None:
             raise InfrastructureError(f"The sources of {project.name} are not stored yet.")
         archive = self._fetch(source.archive, evaluation)
         tests = self._fetch(evaluation.tests_archive, evaluation) if evaluation.tests_archive else None
-        return self._workshop.prepare(evaluation.id, archive, tests, project, evaluation.options)
+        return self._workshop.prepare(evaluation.id, archive, tests, project, evaluation.options, cancellation)
 
     def run(self, prepared: PreparedProject, module: ModulePlan, cancellation: Cancellation) -> ModuleResult:
         return self._workshop.run(prepared, module, cancellation)

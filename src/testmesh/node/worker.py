@@ -8,7 +8,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
@@ -28,8 +28,11 @@ P = TypeVar("P")
 class Bench(Protocol[P]):
     """The room `testing`, as a worker uses it; `P` is what it makes of a project once for all its modules."""
 
-    def prepare(self, evaluation: Evaluation, source: Source, project: Project) -> P:
-        """Raises EnvironmentFailedError (the student's fault), TestmeshError (this node's or a peer's)."""
+    def prepare(self, evaluation: Evaluation, source: Source, project: Project, cancellation: Cancellation) -> P:
+        """Raises EnvironmentFailedError (the student's fault), TestmeshError (this node's or a peer's).
+
+        Both this and `run` raise concurrent.futures.CancelledError where an installation was cancelled.
+        """
         ...
 
     def run(self, prepared: P, module: ModulePlan, cancellation: Cancellation) -> ModuleResult:
@@ -157,8 +160,20 @@ class Worker(Generic[P]):
         attempts = self._without_cancelled(attempts)
         if not attempts:
             return
+        preparing = Cancellation()
+
+        def look() -> None:
+            if all(attempt.cancellation.is_set for attempt in attempts):
+                preparing.cancel()
+
         try:
-            prepared = self._bench.prepare(evaluation, source, project)
+            with contextlib.ExitStack() as stack:
+                for attempt in attempts:
+                    stack.enter_context(attempt.cancellation.telling(look))
+                prepared = self._bench.prepare(evaluation, source, project, preparing)
+        except CancelledError:
+            for attempt in attempts:
+                self._forget(attempt)
         except EnvironmentFailedError as error:
             self._environment_failed(attempts, error.detail)
         except TestmeshError as error:
@@ -207,6 +222,8 @@ class Worker(Generic[P]):
         self._outbox.put(AttemptReport(attempt.evaluation, attempt.task, self._address))
         try:
             result = self._bench.run(prepared, attempt.plan, attempt.cancellation)
+        except CancelledError:
+            self._forget(attempt)
         except TestmeshError as error:
             self._failed([attempt], error.detail)
         except Exception:

@@ -2,38 +2,24 @@
 
 import hashlib
 import json
-import platform
-import sys
-import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
 from testmesh.testing.project_files import tree_digest
 from testmesh.testing.requirements import RequirementSet
 
-_LAYOUT = 1  # raised when environments are built in another way, so that old ones are not used
+_LAYOUT = 2  # raised when environments are built in another way, so that old ones are not used
 
 
 @dataclass(frozen=True, slots=True)
 class Interpreter:
-    """A Python that environments can be made of. `version` as in `3.11.7`."""
+    """A Python that environments can be made of. `version` as in `3.11.7`; `path` is of no virtual environment."""
 
     path: Path
     version: str
     implementation: str
     platform: str
-    prefix: str  # of the installation itself, also where `path` is in a virtual environment
-
-
-def running_interpreter() -> Interpreter:
-    """The one that runs this process."""
-    return Interpreter(
-        path=Path(sys.executable),
-        version=platform.python_version(),
-        implementation=sys.implementation.name,
-        platform=sysconfig.get_platform(),
-        prefix=sys.base_prefix,
-    )
+    prefix: str  # of the installation
 
 
 def environment_key(project: Path, requirements: RequirementSet, interpreter: Interpreter, installer: str) -> str:

@@ -1,53 +1,36 @@
-"""Environments on disk: built once a key, found again in a moment, used by many modules and written by none.
-
-    root/<key>/ready.json          written last; a folder without it is what a killed build left, and is rebuilt
-    root/<key>/<attempt>/env       the virtual environment that ready.json names
-    root/<key>/<attempt>/work      the installer's files and copies of what is built, gone once it is ready
-
-ready.json has when it was built; its modification time is when it was last used, for whoever makes room.
-Every attempt has a folder of its own, so that what an orphan of a killed node still writes spoils nothing.
-"""
+"""The environments of a node: built once a key, found again in a moment, used by many modules and written by none."""
 
 import contextlib
-import json
-import os
 import shutil
 import threading
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from packaging.specifiers import SpecifierSet
-
 from testmesh.clock import Clock
 from testmesh.errors import EnvironmentFailedError, InfrastructureError
-from testmesh.settings import MIB
-from testmesh.testing.environment_key import Interpreter, environment_key, running_interpreter
-from testmesh.testing.install_failures import installer_words
+from testmesh.settings import GIB, MIB
+from testmesh.testing.cancellation import Cancellation
+from testmesh.testing.environment_check import EnvironmentCheck
+from testmesh.testing.environment_eviction import to_evict
+from testmesh.testing.environment_key import Interpreter, environment_key
+from testmesh.testing.environment_seal import seal
+from testmesh.testing.environment_shelf import Environment, EnvironmentShelf, discard
 from testmesh.testing.installers import Installation, Installer, InstallTimeoutError, python_of
+from testmesh.testing.interpreters import Interpreters, folders_of, running_interpreter
+from testmesh.testing.package_cache import PackageCache
 from testmesh.testing.project_files import copy_sources
 from testmesh.testing.requirements import RequirementSet
 from testmesh.testing.run_command import RunCommand
 from testmesh.testing.single_flight import SingleFlight
 
 MIN_FREE = 64 * MIB  # bytes: with less, a failure is the disk's
+LOW_FREE = 256 * MIB  # bytes: with less, room is made before anything is built
 _REMEMBER_S = 60.0  # how long requirements that failed are not tried again
-_CHECK_TIMEOUT_S = 60.0
-_CHECK = "import importlib.metadata as m, pytest; print(m.version('pytest'))"
 # setuptools' words for a folder of several packages that nobody meant to be packed as one distribution.
 _NOT_PACKABLE = "Multiple top-level"
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """A virtual environment that is ready. `version` is its Python's, as in `3.11.7`; `pytest` its pytest's."""
-
-    key: str
-    python: Path
-    bin_dir: Path
-    version: str
-    pytest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +45,7 @@ def free_bytes(folder: Path) -> int:
 
 
 class EnvironmentCache:
-    """The environments of one node. Safe from any thread; `root` belongs to this node alone."""
+    """Safe from any thread; `root` belongs to this node alone."""
 
     def __init__(
         self,
@@ -70,27 +53,28 @@ class EnvironmentCache:
         installer: Installer,
         run: RunCommand,
         clock: Clock,
-        interpreters: Sequence[Interpreter] = (),
+        interpreters: Interpreters | None = None,
         free: Callable[[Path], int] = free_bytes,
         *,
-        is_read_only: bool = False,
+        limit: int = 10 * GIB,
+        packages: PackageCache | None = None,
     ) -> None:
-        """`interpreters`: those to choose from, best first; by default the one that runs this process.
+        """`interpreters`: by default the one that runs this process. `limit`: bytes that all may take together.
 
-        `is_read_only`: modules cannot write into an environment, so all of its bytecode is compiled with it. That
-        takes 0.6 s (pytest) to 3.5 s (pandas) and saves each module 0.2 s to 1.3 s; else the first module does it.
+        `packages`: where `installer` keeps what it downloads.
         """
-        self._root = root.absolute()
+        self._shelf = EnvironmentShelf(root)
         self._installer = installer
         self._run = run
         self._clock = clock
-        self._interpreters = tuple(interpreters) or (running_interpreter(),)
+        self._interpreters = interpreters or Interpreters((running_interpreter(),))
         self._free = free
-        self._is_read_only = is_read_only
+        self._limit = limit
+        self._packages = packages
         self._flights: SingleFlight[Environment] = SingleFlight()
         self._lock = threading.Lock()
         self._failures: dict[str, _Failure] = {}
-        self._root.mkdir(parents=True, exist_ok=True)
+        self._holders: Counter[str] = Counter()  # how many use a key now; only what nobody uses is evicted
 
     def key(self, project: Path, requirements: RequirementSet) -> str:
         """The environment's name: equal for whatever would install the same.
@@ -98,95 +82,145 @@ class EnvironmentCache:
         Raises:
             EnvironmentFailedError: no interpreter here satisfies `requires-python`.
         """
-        return environment_key(project, requirements, self._interpreter(requirements), self._installer.name)
+        interpreter = self._interpreters.choose(requirements.requires_python)
+        return environment_key(project, requirements, interpreter, self._installer.name)
 
     def peek(self, key: str) -> Environment | None:
         """The environment if it is built, else None."""
-        ready = _read_ready(self._root / key / "ready.json")
-        if ready is None:
-            return None
-        bin_dir = self._root / key / ready["attempt"] / "env" / "bin"
-        python = bin_dir / "python"
-        if not python.exists():  # the interpreter that it is made of is gone
-            return None
-        return Environment(key, python, bin_dir, ready["python"], ready["pytest"])
+        return self._shelf.find(key)
 
     def prepare(
         self,
         project: Path,
         requirements: RequirementSet,
         timeout_s: float,
-        cancelled: Callable[[], bool] = lambda: False,
+        cancellation: Cancellation | None = None,
     ) -> Environment:
         """The project's environment, built where it is not there yet. One build a key; others wait for it.
+
+        It may be evicted as soon as this returns: use it within `lease`.
 
         Raises:
             EnvironmentFailedError: the requirements cannot be installed within `timeout_s`. Remembered for a minute.
             InfrastructureError: the index, the disk or this node is at fault. Not remembered.
-            concurrent.futures.CancelledError: `cancelled` said so while another thread built it.
+            concurrent.futures.CancelledError: because of `cancellation`; an installation is ended at once.
         """
-        interpreter = self._interpreter(requirements)
+        cancellation = cancellation or Cancellation()
+        interpreter = self._interpreters.choose(requirements.requires_python)
         key = environment_key(project, requirements, interpreter, self._installer.name)
 
         def build() -> Environment:
-            return self.peek(key) or self._build(key, project, requirements, interpreter, timeout_s)
+            return self.peek(key) or self._build(key, project, requirements, interpreter, timeout_s, cancellation)
 
-        while True:
-            found = self.peek(key)
+        with self._held(key):
+            while True:
+                found = self.peek(key)
+                if found is not None:
+                    self._shelf.touch(key, self._clock.wall())
+                    return found
+                self._raise_remembered(key, timeout_s)
+                try:
+                    return self._flights.run(key, build, lambda: cancellation.is_set)
+                except InstallTimeoutError as error:
+                    if error.timeout_s >= timeout_s:
+                        raise
+                    # Another thread built with less time than this one has: build again.
+                except CancelledError:
+                    if cancellation.is_set:
+                        raise
+                    # It was the other thread's build that was cancelled: build in its place.
+
+    @contextlib.contextmanager
+    def lease(self, environment: Environment, again: Callable[[], Environment]) -> Iterator[Environment]:
+        """The environment, which is not evicted within the `with` block; it may have another path than it had.
+
+        `again` prepares it once more, where it was evicted since; what that raises, this raises.
+        """
+        with self._held(environment.key):
+            found = self.peek(environment.key)
             if found is not None:
-                self._touch(key)
-                return found
-            self._raise_remembered(key, timeout_s)
-            try:
-                return self._flights.run(key, build, cancelled)
-            except InstallTimeoutError as error:
-                if error.timeout_s >= timeout_s:
-                    raise
-                # Another thread built with less time than this one has: build again.
+                self._shelf.touch(environment.key, self._clock.wall())
+            yield found or again()
 
     def sweep(self) -> None:
         """Remove what killed builds left. To be called before the first `prepare`, when nothing is being built."""
-        for folder in self._root.iterdir():
-            if _read_ready(folder / "ready.json") is None:
-                _remove(folder)
+        self._shelf.sweep()
 
-    def _interpreter(self, requirements: RequirementSet) -> Interpreter:
-        wanted = SpecifierSet(requirements.requires_python)
-        for interpreter in self._interpreters:
-            if wanted.contains(interpreter.version, prereleases=True):
-                return interpreter
-        there = ", ".join(interpreter.version for interpreter in self._interpreters)
-        raise EnvironmentFailedError(f"requires-python is {requirements.requires_python}, but this node has {there}")
+    def make_room(self) -> None:
+        """Evict what is over the limit, and more where the disk is nearly full; never what is in use."""
+        missing = LOW_FREE - self._free(self._shelf.root)
+        for key in self._chosen(missing):
+            with self._lock:  # so that nobody takes it up between the look and the step
+                aside = None if self._holders[key] else self._shelf.set_aside(key)
+            if aside is not None:
+                discard(aside)
+        if self._packages is not None and self._free(self._shelf.root) < LOW_FREE:
+            self._packages.empty()
+
+    def _chosen(self, missing: int) -> tuple[str, ...]:
+        stored = list(self._shelf.stored())
+        with self._lock:
+            held = {key for key, holders in self._holders.items() if holders}
+        return to_evict((replace(each, is_held=each.key in held) for each in stored), self._limit, missing)
+
+    @contextlib.contextmanager
+    def _held(self, key: str) -> Iterator[None]:
+        with self._lock:
+            self._holders[key] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._holders[key] -= 1
+                if not self._holders[key]:
+                    del self._holders[key]
 
     def _build(
-        self, key: str, project: Path, requirements: RequirementSet, interpreter: Interpreter, timeout_s: float
+        self,
+        key: str,
+        project: Path,
+        requirements: RequirementSet,
+        interpreter: Interpreter,
+        timeout_s: float,
+        cancellation: Cancellation,
     ) -> Environment:
-        folder = self._root / key
-        if self._free(self._root) < MIN_FREE:
+        self.make_room()
+        if self._free(self._shelf.root) < MIN_FREE:
             raise InfrastructureError("this node's disk is full; make room in its data folder")
-        _remove(folder)
+        in_use = self._packages.in_use() if self._packages else contextlib.nullcontext()
         try:
-            return self._install(folder, project, requirements, interpreter, timeout_s)
+            with in_use:
+                built = self._install(key, project, requirements, interpreter, timeout_s, cancellation)
         except EnvironmentFailedError as error:
-            _remove(folder)
-            if self._free(self._root) < MIN_FREE:
+            is_full = self._free(self._shelf.root) < MIN_FREE
+            self._shelf.remove(key)
+            if is_full:
                 raise InfrastructureError("this node's disk filled up during the installation; make room") from error
             self._remember(key, error)
             raise
         except OSError as error:
-            _remove(folder)
+            self._shelf.remove(key)
             raise InfrastructureError(f"this node cannot store an environment: {error}") from error
         except BaseException:
-            _remove(folder)
+            self._shelf.remove(key)
             raise
+        self.make_room()
+        return built
 
     def _install(
-        self, folder: Path, project: Path, requirements: RequirementSet, interpreter: Interpreter, timeout_s: float
+        self,
+        key: str,
+        project: Path,
+        requirements: RequirementSet,
+        interpreter: Interpreter,
+        timeout_s: float,
+        cancellation: Cancellation,
     ) -> Environment:
-        attempt = folder / uuid.uuid4().hex[:8]
+        attempt = self._shelf.begin(key)
         work, sources = attempt / "work", attempt / "sources"
         for made in (work, sources):
-            made.mkdir(parents=True)
+            made.mkdir()
+        readable = folders_of(interpreter)
         wanted = Installation(
             target=attempt / "env",
             python=interpreter.path,
@@ -195,7 +229,8 @@ class EnvironmentCache:
             sources=sources,
             work=work,
             timeout_s=timeout_s,
-            compile_bytecode=self._is_read_only,
+            readable=readable,
+            cancellation=cancellation,
         )
         try:
             self._installer.install(wanted)
@@ -204,37 +239,15 @@ class EnvironmentCache:
                 raise
             self._installer.install(replace(wanted, lines=requirements.without_project.lines))
         python = python_of(wanted.target)
-        version = self._check(python, attempt)
-        for done in (work, sources):
-            _remove(done)
-        ready = {
-            "attempt": attempt.name,
-            "python": interpreter.version,
-            "pytest": version,
-            "lines": wanted.lines,
-            "created_at": self._clock.wall(),
-        }
-        _write_ready(folder / "ready.json", ready)
-        return Environment(folder.name, python, python.parent, interpreter.version, version)
-
-    def _check(self, python: Path, attempt: Path) -> str:
-        """The version of the environment's pytest, which a requirement may have put something else in the place of.
-
-        The import also compiles pytest's bytecode, most of what every module would otherwise spend time on.
-        """
-        env = {"PATH": os.defpath, "HOME": str(attempt), "PYTHONUTF8": "1"}
-        done = self._run([str(python), "-I", "-c", _CHECK], env, attempt, _CHECK_TIMEOUT_S)
-        if done.returncode < 0 and not done.timed_out:
-            raise InfrastructureError(f"the environment's check was ended by signal {-done.returncode}; try again")
-        if done.returncode:
-            words = installer_words(done.output, (f"{attempt}/",))
-            raise EnvironmentFailedError(f"pytest cannot be imported once the requirements are installed: {words}")
-        return done.output.strip().splitlines()[-1][:40] if done.output.strip() else ""
-
-    def _touch(self, key: str) -> None:
-        now = self._clock.wall()
-        with contextlib.suppress(OSError):  # a read-only disk does not hinder the use
-            os.utime(self._root / key / "ready.json", (now, now))
+        pytest = EnvironmentCheck(self._run, python, attempt, readable, cancellation).complete()
+        size = seal(wanted.target, python, interpreter.path)
+        for done in attempt.iterdir():
+            if done != wanted.target:
+                discard(done)
+        environment = Environment(key, python, python.parent, interpreter.version, pytest, readable)
+        self._shelf.publish(environment, attempt, size, {"lines": wanted.lines, "created_at": self._clock.wall()})
+        self._shelf.touch(key, self._clock.wall())
+        return environment
 
     def _remember(self, key: str, error: EnvironmentFailedError) -> None:
         now = self._clock.monotonic()
@@ -264,34 +277,3 @@ def _copy_paths(project: Path, requirements: RequirementSet, sources: Path) -> l
         marker = f" ; {path.marker}" if path.marker else ""
         lines.append(f"./{name}{extras}{marker}")
     return lines
-
-
-def _read_ready(file: Path) -> dict[str, str] | None:
-    try:
-        ready = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    is_whole = isinstance(ready, dict) and all(isinstance(ready.get(k), str) for k in ("attempt", "python", "pytest"))
-    return ready if is_whole else None
-
-
-def _write_ready(file: Path, ready: Mapping[str, object]) -> None:
-    """Whole or not at all, also after a loss of power."""
-    part = file.with_suffix(".part")
-    with part.open("w", encoding="utf-8") as stream:
-        json.dump(ready, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(file)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _remove(folder: Path) -> None:
-    """Marker first: what is left of a removal that is cut short must not look ready."""
-    with contextlib.suppress(OSError):
-        (folder / "ready.json").unlink()
-    shutil.rmtree(folder, ignore_errors=True)

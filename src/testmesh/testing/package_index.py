@@ -2,11 +2,13 @@
 
 import configparser
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+_CREDENTIALS = re.compile(r"//[^/\s]*@")
 _SECTIONS = ("global", "install")  # the later one wins, as in pip
 _UV_VARIABLES = (
     "UV_DEFAULT_INDEX",
@@ -67,6 +69,16 @@ class PackageIndex:
             "UV_HTTP_TIMEOUT": self.timeout,
         }
         return {name: value for name, value in found.items() if value} | dict(self.for_uv_alone)
+
+    def files(self) -> tuple[Path, ...]:
+        """Folders and files of this machine that it names."""
+        named = (self.certificate, *(link.removeprefix("file://") for link in self.find_links))
+        return tuple(Path(place) for place in named if place.startswith("/"))
+
+
+def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:
+    """The same variables, their URLs without user and password: what foreign code may see."""
+    return {name: _CREDENTIALS.sub("//", value) for name, value in environ.items()}
 
 
 def machine_index(environ: Mapping[str, str]) -> PackageIndex:

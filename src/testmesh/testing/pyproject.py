@@ -1,8 +1,7 @@
 """A pyproject.toml as far as it says what to install. PURE."""
 
 import configparser
-import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +9,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from testmesh.errors import EnvironmentFailedError
+from testmesh.testing.toml_file import parse_toml
+
+_POETRY_SOURCES = {"git": "git+", "url": "", "path": "", "file": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Pyproject:
     is_virtual: bool
     build_requires: tuple[str, ...]
     runtime: tuple[str, ...]
+    poetry_sources: tuple[str, ...]  # what poetry takes from elsewhere than the index, as lines with a URL or a path
     all_extras: Mapping[str, tuple[str, ...]]  # by normal name
     all_groups: Mapping[str, tuple[Any, ...]]  # by normal name; a table in it includes another group
 
@@ -37,8 +40,8 @@ class Pyproject:
             EnvironmentFailedError: it is not TOML.
         """
         try:
-            document = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            document = parse_toml(text.encode())
+        except ValueError as error:
             raise EnvironmentFailedError(f"pyproject.toml is not valid TOML: {str(error)[:200]}") from None
         project = _table(document, "project")
         poetry = _table(document, "tool", "poetry")
@@ -56,6 +59,7 @@ class Pyproject:
             is_virtual=is_virtual,
             build_requires=_strings(_table(document, "build-system").get("requires")),
             runtime=_strings(project.get("dependencies")),
+            poetry_sources=tuple(_poetry_sources(_table(poetry, "dependencies"))),
             all_extras=extras,
             all_groups={canonicalize_name(name): _items(lines) for name, lines in groups.items()},
         )
@@ -120,6 +124,16 @@ def _items(value: object) -> tuple[Any, ...]:
 
 def _strings(value: object) -> tuple[str, ...]:
     return tuple(item for item in _items(value) if isinstance(item, str))
+
+
+def _poetry_sources(dependencies: Mapping[str, Any]) -> Iterator[str]:
+    """Of `name = {git = "…"}` and its like; a name may have several, in a list."""
+    for name, value in dependencies.items():
+        for table in value if isinstance(value, list) else [value]:
+            for kind, prefix in _POETRY_SOURCES.items():
+                place = table.get(kind) if isinstance(table, dict) else None
+                if isinstance(place, str):
+                    yield f"{canonicalize_name(name)} @ {prefix}{place}"
 
 
 def _setup_cfg_extras(text: str) -> list[str]:

@@ -26,6 +26,10 @@ _PATH = re.compile(r"(?P<path>[^\[\];]+)(?P<extras>\[[^\[\]]*\])?\s*(?:;\s*(?P<m
 _HASH = re.compile(r"--hash[= ](?P<hash>sha(?:256|384|512):[0-9A-Fa-f]{64,128})")
 _ARCHIVE_NAME = re.compile(r"[A-Za-z0-9._+!-]+")
 _EXTRA = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
+_EGG = re.compile(r"#egg=[A-Za-z0-9._-]+")  # the name that old tools wanted behind a path
+_VARIABLE = re.compile(r"\$\{[A-Za-z0-9_]+\}")
+_MAX_TEXT = 2000  # characters of a requirement without its hashes
+_MAX_NAME, _MAX_PATH = 255, 4000  # bytes, as file systems have it
 _SHOWN = 160  # characters of a line that a message quotes
 
 
@@ -118,12 +122,15 @@ def parse_requirement(line: Line, *, allow_vcs: bool) -> str | LocalPath:
         InfrastructureError: the service's policy refuses it.
         EnvironmentFailedError: it is no requirement at all.
     """
+    _check_text(line)
     text, *options = line.text.split(" -", 1)
     hashes = _hashes("-" + options[0], line) if options else ""
     if text.lower().split("[")[0].split(";")[0].strip().endswith(_ARCHIVES) and "://" not in text:
         return local_path(text, line)
     try:
         requirement = Requirement(text)
+    except RecursionError:  # a marker of nothing but parentheses
+        raise _no_requirement(line) from None
     except InvalidRequirement:
         return _no_name(text, line, allow_vcs=allow_vcs)
     if requirement.url and not _SCHEME.match(requirement.url):
@@ -139,6 +146,7 @@ def parse_editable(value: str, line: Line, *, allow_vcs: bool) -> str | LocalPat
 
     Raises: as `parse_requirement`.
     """
+    _check_text(line)
     if _SCHEME.match(value):
         return _no_name(value, line, allow_vcs=allow_vcs)
     return local_path(value, line)
@@ -149,7 +157,7 @@ def local_path(text: str, line: Line) -> LocalPath:
 
     Raises: as `parse_requirement`.
     """
-    match = _PATH.fullmatch(text)
+    match = _PATH.fullmatch(_EGG.sub("", text))
     if not match:
         raise _no_requirement(line)
     extras = tuple(sorted({part.strip() for part in (match["extras"] or "[]")[1:-1].split(",") if part.strip()}))
@@ -160,7 +168,7 @@ def local_path(text: str, line: Line) -> LocalPath:
         raise _no_requirement(line)
     try:
         marker = str(Marker(match["marker"])) if match["marker"] else ""
-    except InvalidMarker:
+    except (InvalidMarker, RecursionError):
         raise _no_requirement(line) from None
     return replace(path, marker=marker)
 
@@ -169,17 +177,34 @@ def inside(path: str, folder: str, line: Line) -> str:
     """The normal form of a path that is relative to `folder` of the project.
 
     Raises:
-        InfrastructureError: it leads out of the project.
+        InfrastructureError: it leads out of the project, or has variables of the environment in it.
+        EnvironmentFailedError: no file can have this path.
     """
+    _check_variables(line)
     slashed = path.replace("\\", "/")
     normal = posixpath.normpath(posixpath.join(folder, slashed))
     if slashed.startswith(("/", "~")) or _SCHEME.match(slashed) or normal.split("/")[0] == "..":
         raise refused(line, "it leads out of the project; give a path inside it")
+    name_bytes = max(len(name.encode()) for name in normal.split("/"))
+    if name_bytes > _MAX_NAME or len(normal.encode()) > _MAX_PATH:
+        raise EnvironmentFailedError(f"{line.place}: no file has so long a path")
     return normal
 
 
 def refused(line: Line, why: str) -> InfrastructureError:
     return InfrastructureError(f"{line.place} is refused by this service's policy: {why}")
+
+
+def _check_text(line: Line) -> None:
+    _check_variables(line)
+    if len(line.text.partition(" --hash")[0]) > _MAX_TEXT:
+        raise refused(line, f"a requirement has at most {_MAX_TEXT} characters; write several lines")
+
+
+def _check_variables(line: Line) -> None:
+    """Installers would put in what this node's environment has."""
+    if _VARIABLE.search(line.text):
+        raise refused(line, "variables of the environment are not put in; write their value")
 
 
 def _no_requirement(line: Line) -> EnvironmentFailedError:
@@ -205,7 +230,7 @@ def _check_direct(url: str, line: Line, *, allow_vcs: bool) -> None:
         raise _no_requirement(line)
     if not allow_vcs:
         raise refused(line, "packages come from the index only; name the package and its version instead of a URL")
-    if scheme not in _REMOTE or "${" in url:
+    if scheme not in _REMOTE:
         raise refused(line, f"only these kinds of URL are taken: {', '.join(sorted(_REMOTE))}")
 
 

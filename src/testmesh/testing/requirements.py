@@ -4,6 +4,7 @@ A project that has only a setup.py or a setup.cfg gets pytest alone: it is impor
 tests' working directory, and what it would install is known only by running it. `.` in a requirements.txt installs it.
 """
 
+import contextlib
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from testmesh.testing.requirement_lines import (
 MAX_FILE = 256 * 1024  # bytes of one requirements or project file
 MAX_FILES = 20  # a requirements.txt and what it includes
 MAX_REQUIREMENTS = 1000
+MAX_SPECIFIER = 200  # characters of a requires-python
 TEST_EXTRAS = ("test", "tests", "testing")
 
 
@@ -173,7 +175,11 @@ class _Reader:
         if text is None:
             return
         pyproject = Pyproject.parse(text, "")
-        for needed in pyproject.build_requires + pyproject.runtime_and_extras(path.extras):
+        for needed in (
+            *pyproject.build_requires,
+            *pyproject.runtime_and_extras(path.extras),
+            *pyproject.poetry_sources,
+        ):
             parse_requirement(_declared(needed, file), allow_vcs=self.allow_vcs)
 
 
@@ -203,8 +209,9 @@ def _requires_python(project_file: str | None) -> str:
 
 
 def _check_specifier(text: str) -> str:
-    try:
-        return str(SpecifierSet(text))
-    except InvalidSpecifier:
-        message = f"pyproject.toml: requires-python = {text[:100]!r} is no version specifier; write it as >=3.11"
-        raise EnvironmentFailedError(message) from None
+    with contextlib.suppress(InvalidSpecifier):
+        if len(text) <= MAX_SPECIFIER:
+            return str(SpecifierSet(text))
+    raise EnvironmentFailedError(
+        f"pyproject.toml: requires-python = {text[:100]!r} is no version specifier; write it as >=3.11"
+    )

@@ -8,14 +8,17 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from testmesh.errors import InfrastructureError
+from testmesh.testing.cancellation import Cancellation
 
 _HEAD, _TAIL = 32 * 1024, 96 * 1024  # bytes kept of the output's beginning and end
 _LOOK_S = 0.1  # how often the end of a silent process is looked for
+_UMASK = 0o022  # tests run as another user than the node may: what is installed is readable whatever the node's umask
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,28 +31,59 @@ class Completed:
 
 
 class RunCommand(Protocol):
-    def __call__(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path, timeout: float) -> Completed:
+    def __call__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        timeout: float,
+        *,
+        writable: Sequence[Path] = (),
+        readable: Sequence[Path] = (),
+        foreign: bool = False,
+        cancellation: Cancellation | None = None,
+    ) -> Completed:
         """Run to the end, or for `timeout` seconds; nothing that it started is left running.
 
+        `foreign`: it runs code that others wrote, so it is boxed where this machine can: with network, seeing /usr,
+        `readable` and `writable` (files and folders, at their own paths) and changing only what is in `writable`,
+        which belongs to the node again when this returns.
+
         Raises:
-            InfrastructureError: it cannot be started.
+            InfrastructureError: it cannot be started, or the node stops.
+            concurrent.futures.CancelledError: it was ended because of `cancellation`.
         """
         ...
 
 
 class CommandRunner:
-    """Runs commands on this machine as they are. Safe from any thread."""
+    """Runs commands on this machine as they are, foreign or not. Safe from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._is_closed = False
 
-    def __call__(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path, timeout: float) -> Completed:
+    def __call__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        timeout: float,
+        *,
+        writable: Sequence[Path] = (),  # noqa: ARG002 - for whom boxes it
+        readable: Sequence[Path] = (),  # noqa: ARG002
+        foreign: bool = False,  # noqa: ARG002
+        cancellation: Cancellation | None = None,
+    ) -> Completed:
+        cancellation = cancellation or Cancellation()
+        if cancellation.is_set:
+            raise CancelledError
         deadline = time.monotonic() + timeout
         process = self._start(argv, env, cwd)
         try:
-            output, timed_out = _collect(process, deadline)
+            with cancellation.telling(lambda: _kill_group(process)):
+                output, timed_out = _collect(process, deadline)
         finally:
             _kill_group(process)
             returncode = process.wait()
@@ -57,6 +91,11 @@ class CommandRunner:
                 process.stdout.close()
             with self._lock:
                 self._running.discard(process)
+                was_closed = self._is_closed
+        if cancellation.is_set:
+            raise CancelledError
+        if was_closed and returncode < 0:
+            raise InfrastructureError("this node is stopping; the work goes to another one")
         return Completed(returncode, output, timed_out)
 
     def close(self) -> None:
@@ -80,11 +119,44 @@ class CommandRunner:
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
+                    umask=_UMASK,
                 )
             except OSError as error:
                 raise InfrastructureError(f"{argv[0]} cannot be started on this node: {error}") from error
             self._running.add(process)
             return process
+
+
+class CommandDispatcher:
+    """Foreign commands go to `boxed`, where this machine has a box, and all others to `plain`."""
+
+    def __init__(self, plain: RunCommand, boxed: RunCommand | None) -> None:
+        self._plain = plain
+        self._boxed = boxed
+
+    def __call__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        cwd: Path,
+        timeout: float,
+        *,
+        writable: Sequence[Path] = (),
+        readable: Sequence[Path] = (),
+        foreign: bool = False,
+        cancellation: Cancellation | None = None,
+    ) -> Completed:
+        run = self._boxed if foreign and self._boxed is not None else self._plain
+        return run(
+            argv,
+            env,
+            cwd,
+            timeout,
+            writable=writable,
+            readable=readable,
+            foreign=foreign,
+            cancellation=cancellation,
+        )
 
 
 def _collect(process: subprocess.Popen[bytes], deadline: float) -> tuple[str, bool]:

@@ -9,11 +9,12 @@ from testmesh.errors import InfrastructureError, TestmeshError
 from testmesh.model import ModulePlan, ModuleResult, Options, Project, Service
 from testmesh.testing.archive import lay_over, unpack
 from testmesh.testing.cancellation import Cancellation
-from testmesh.testing.environments import Environment, EnvironmentCache
+from testmesh.testing.environment_shelf import Environment
+from testmesh.testing.environments import EnvironmentCache
 from testmesh.testing.folders import remove_tree
 from testmesh.testing.grading import environment_failed, grade_module
 from testmesh.testing.project_files import FolderFiles
-from testmesh.testing.requirements import read_requirements
+from testmesh.testing.requirements import RequirementSet, read_requirements
 from testmesh.testing.runner import ModuleRunner, RunRequest
 from testmesh.testing.services import services_for
 from testmesh.testing.single_flight import SingleFlight
@@ -24,6 +25,7 @@ class PreparedProject:
     """A project whose modules can be run: its code, which is only read, and its environment."""
 
     code: Path
+    requirements: RequirementSet
     environment: Environment
     services: tuple[Service, ...]
     options: Options
@@ -45,32 +47,46 @@ class Workshop:
         folder.mkdir(parents=True)
 
     def prepare(
-        self, evaluation_id: str, archive: Path, tests: Path | None, project: Project, options: Options
+        self,
+        evaluation_id: str,
+        archive: Path,
+        tests: Path | None,
+        project: Project,
+        options: Options,
+        cancellation: Cancellation | None = None,
     ) -> PreparedProject:
         """Unpack the project, once an evaluation, and have its environment.
 
         Raises:
             EnvironmentFailedError: its requirements cannot be installed. InfrastructureError: the node is at fault.
+            concurrent.futures.CancelledError: because of `cancellation`; an installation is ended at once.
         """
         place = f"{evaluation_id}/{project.name}"
         code = self._flights.run(place, lambda: self._unpack(evaluation_id, archive, tests, project))
         requirements = read_requirements(FolderFiles(code), allow_vcs=self._allow_vcs)
-        environment = self._environments.prepare(code, requirements, options.install_timeout_s)
-        return PreparedProject(code, environment, services_for(code, options), options)
+        environment = self._environments.prepare(code, requirements, options.install_timeout_s, cancellation)
+        return PreparedProject(code, requirements, environment, services_for(code, options), options)
 
     def run(self, prepared: PreparedProject, module: ModulePlan, cancellation: Cancellation) -> ModuleResult:
-        """Raises InfrastructureError where the node failed, not the module."""
-        request = RunRequest(
-            code=prepared.code,
-            module=module.path,
-            python=prepared.environment.python,
-            bin_dir=prepared.environment.bin_dir,
-            timeout_s=prepared.options.module_timeout_s,
-            services=prepared.services,
-            binds_ports=module.binds_ports,
-            tests_found=module.tests_found,
-        )
-        return grade_module(self._runner.run(request, cancellation=cancellation), module.tests_found)
+        """Raises InfrastructureError where the node failed, not the module, and what `prepare` raises."""
+
+        def again() -> Environment:
+            timeout_s = prepared.options.install_timeout_s
+            return self._environments.prepare(prepared.code, prepared.requirements, timeout_s, cancellation)
+
+        with self._environments.lease(prepared.environment, again) as environment:
+            request = RunRequest(
+                code=prepared.code,
+                module=module.path,
+                python=environment.python,
+                bin_dir=environment.bin_dir,
+                timeout_s=prepared.options.module_timeout_s,
+                services=prepared.services,
+                binds_ports=module.binds_ports,
+                tests_found=module.tests_found,
+            )
+            report = self._runner.run(request, cancellation=cancellation)
+        return grade_module(report, module.tests_found)
 
     def environment_failed(self, module: ModulePlan, detail: str) -> ModuleResult:
         return environment_failed(detail, module.tests_found)

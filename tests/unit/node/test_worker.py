@@ -35,7 +35,7 @@ class FakeBench:
     def forget(self, evaluation_id: str) -> None:
         self.forgotten.append(evaluation_id)
 
-    def prepare(self, evaluation: Evaluation, source: Source, project: Project) -> str:
+    def prepare(self, evaluation: Evaluation, source: Source, project: Project, cancellation: Cancellation) -> str:
         self.prepared.append(project.name)
         if project.name in self.slow:
             self.slow[project.name].wait(30)

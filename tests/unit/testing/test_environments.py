@@ -5,21 +5,26 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 from testmesh.clock import FakeClock
 from testmesh.errors import EnvironmentFailedError, InfrastructureError
-from testmesh.testing.environment_key import running_interpreter
-from testmesh.testing.environments import MIN_FREE, Environment, EnvironmentCache
+from testmesh.testing.cancellation import Cancellation
+from testmesh.testing.environment_shelf import Environment
+from testmesh.testing.environments import LOW_FREE, MIN_FREE, EnvironmentCache
 from testmesh.testing.installers import Installation, InstallTimeoutError, find_installer
+from testmesh.testing.interpreters import Interpreters, running_interpreter
+from testmesh.testing.package_cache import PackageCache
 from testmesh.testing.project_files import FolderFiles
 from testmesh.testing.requirement_lines import LocalPath
 from testmesh.testing.requirements import RequirementSet, read_requirements
 from testmesh.testing.run_command import CommandRunner
+from tests.support.commands import RecordedCommands
 from tests.support.fake_installer import FakeInstaller
 from tests.support.wheels import make_project, make_wheel
 
@@ -131,6 +136,230 @@ def test_the_key_leaves_out_what_is_not_installed(cache: EnvironmentCache, proje
     assert cache.key(project, PLAIN) == plain
 
 
+def test_a_hit_runs_nothing(tmp_path: Path, installer: FakeInstaller, runner: CommandRunner, project: Path) -> None:
+    commands = RecordedCommands(runner)
+    cache = EnvironmentCache(tmp_path / "environments", installer, commands, FakeClock())
+    cache.prepare(project, PLAIN, 60)
+    built = len(commands.commands)
+    again = EnvironmentCache(tmp_path / "environments", installer, commands, FakeClock())
+    for each in (cache, again):
+        each.prepare(project, PLAIN, 60)
+    assert (len(commands.commands), len(installer.installed)) == (built, 1)
+
+
+def test_what_runs_installed_code_is_boxed(
+    tmp_path: Path, installer: FakeInstaller, runner: CommandRunner, project: Path
+) -> None:
+    commands = RecordedCommands(runner)
+    built = EnvironmentCache(tmp_path / "environments", installer, commands, FakeClock()).prepare(project, PLAIN, 60)
+    attempt = built.bin_dir.parents[1]
+    assert commands.commands
+    for command in commands.commands:
+        assert command.foreign
+        assert command.writable == (attempt / "env", attempt / "check")
+        assert command.readable == built.readable
+
+
+def test_no_module_has_to_compile_anything(cache: EnvironmentCache, project: Path) -> None:
+    built = cache.prepare(project, RequirementSet(("alpha", "pytest")), 60)
+    compiled = {file.name.partition(".")[0] for file in built.bin_dir.parent.rglob("__pycache__/*.pyc")}
+    assert {"alpha", "pytest"} <= compiled
+
+
+def test_plugins_are_compiled_as_pytest_rewrites_them(
+    tmp_path: Path, links: Path, runner: CommandRunner, project: Path
+) -> None:
+    make_wheel(
+        links,
+        "plug",
+        "1.0",
+        {
+            "plug.py": "def helper():\n    assert True\n",
+            "plug-1.0.dist-info/entry_points.txt": "[pytest11]\nplug = plug\n",
+        },
+    )
+    (links / "pytest-9.9-py3-none-any.whl").unlink()
+    make_wheel(
+        links, "pytest", "9.9", installed("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments", "py")
+    )
+    cache = EnvironmentCache(tmp_path / "environments", FakeInstaller(links), runner, FakeClock())
+    built = cache.prepare(project, RequirementSet(("plug", "pytest")), 60)
+    assert list(built.bin_dir.parent.rglob("__pycache__/plug.*-pytest-*.pyc"))
+
+
+def installed(*names: str) -> dict[str, str]:
+    """The Python files of packages and modules that this interpreter has."""
+    files = {}
+    for name in names:
+        file = Path(str(import_module(name).__file__))
+        for each in file.parent.rglob("*.py") if file.name == "__init__.py" else [file]:
+            place = each.relative_to(file.parent.parent if file.name == "__init__.py" else file.parent)
+            files[place.as_posix()] = each.read_text(encoding="utf-8")
+    return files
+
+
+def test_an_environment_is_open_to_other_users_whatever_the_umask(
+    cache: EnvironmentCache, project: Path, tmp_path: Path
+) -> None:
+    before = os.umask(0o077)
+    try:
+        built = cache.prepare(project, PLAIN, 60)
+    finally:
+        os.umask(before)
+    environment = built.bin_dir.parent
+    for path in (tmp_path / "environments", environment.parents[1], environment.parent, *environment.rglob("*")):
+        if not path.is_symlink():
+            assert path.stat().st_mode & 0o777 in ((0o755,) if path.is_dir() else (0o644, 0o755)), path
+
+
+SIZE = 1_000_000  # bytes, far above what an environment of the fake installer has by itself
+
+
+@pytest.fixture
+def small(
+    tmp_path: Path, links: Path, installer: FakeInstaller, runner: CommandRunner, clock: FakeClock
+) -> EnvironmentCache:
+    """There is room for two environments with one of these packages."""
+    for name in ("big", "large", "huge"):
+        make_wheel(links, name, "1.0", {f"{name}.py": "", f"{name}.txt": "x" * SIZE})
+    return EnvironmentCache(tmp_path / "environments", installer, runner, clock, limit=SIZE * 5 // 2)
+
+
+def of(name: str) -> RequirementSet:
+    return RequirementSet((name, "pytest"))
+
+
+def test_the_least_recently_used_environment_makes_room(
+    small: EnvironmentCache, clock: FakeClock, installer: FakeInstaller, project: Path, tmp_path: Path
+) -> None:
+    keys = {name: small.key(project, of(name)) for name in ("big", "large", "huge")}
+    for name in ("big", "large", "big", "huge"):
+        clock.advance(10)
+        small.prepare(project, of(name), 60)
+    assert [small.peek(keys[name]) is None for name in ("big", "large", "huge")] == [False, True, False]
+    assert {folder.name for folder in (tmp_path / "environments").iterdir()} == {keys["big"], keys["huge"]}
+    assert small.prepare(project, of("large"), 60).python.exists()
+    assert len(installer.installed) == 4
+
+
+def test_a_leased_environment_is_not_evicted(small: EnvironmentCache, clock: FakeClock, project: Path) -> None:
+    oldest = small.prepare(project, of("big"), 60)
+    with small.lease(oldest, pytest.fail) as leased:
+        for name in ("large", "huge"):
+            clock.advance(10)
+            small.prepare(project, of(name), 60)
+        assert leased == oldest
+        assert oldest.python.exists()
+    clock.advance(10)
+    small.prepare(project, of("large"), 60)
+    clock.advance(10)
+    small.prepare(project, of("huge"), 60)
+    assert small.peek(oldest.key) is None or small.peek(small.key(project, of("large"))) is None
+
+
+def test_a_lease_is_a_use(small: EnvironmentCache, clock: FakeClock, project: Path) -> None:
+    first = small.prepare(project, of("big"), 60)
+    clock.advance(10)
+    second = small.prepare(project, of("large"), 60)
+    clock.advance(10)
+    with small.lease(first, pytest.fail):
+        pass
+    clock.advance(10)
+    small.prepare(project, of("huge"), 60)
+    assert small.peek(first.key) is not None
+    assert small.peek(second.key) is None
+
+
+def test_a_lease_of_what_was_evicted_has_it_built_again(
+    small: EnvironmentCache, clock: FakeClock, project: Path
+) -> None:
+    evicted = small.prepare(project, of("big"), 60)
+    for name in ("large", "huge"):
+        clock.advance(10)
+        small.prepare(project, of(name), 60)
+    assert not evicted.python.exists()
+    with small.lease(evicted, lambda: small.prepare(project, of("big"), 60)) as again:
+        assert again.key == evicted.key
+        assert says(again, "import big, pytest; print(pytest.version)") == "9.9"
+
+
+def test_a_disk_that_is_nearly_full_makes_room_for_what_is_built(
+    tmp_path: Path, links: Path, installer: FakeInstaller, runner: CommandRunner, clock: FakeClock, project: Path
+) -> None:
+    free = [2 * LOW_FREE]
+    packages = PackageCache(tmp_path / "packages", 10**9, clock)
+    packages.folder.mkdir()
+    cache = EnvironmentCache(
+        tmp_path / "environments", installer, runner, clock, free=lambda _: free[0], packages=packages
+    )
+    first = cache.prepare(project, PLAIN, 60)
+    assert packages.folder.exists()
+    free[0] = LOW_FREE - 1
+    cache.prepare(project, RequirementSet(("alpha", "pytest")), 60)
+    assert cache.peek(first.key) is None
+    assert not packages.folder.exists()
+
+
+def test_what_was_being_removed_goes_at_the_next_start(cache: EnvironmentCache, project: Path, tmp_path: Path) -> None:
+    built = cache.prepare(project, PLAIN, 60)
+    gone = tmp_path / "environments" / ".gone-1"
+    gone.mkdir()
+    (gone / "ready.json").write_text((tmp_path / "environments" / built.key / "ready.json").read_text())
+    cache.sweep()
+    assert not gone.exists()
+    assert cache.peek(built.key) == built
+
+
+class WaitingInstaller(FakeInstaller):
+    """Its first installation goes on until it is cancelled."""
+
+    def __init__(self, links: Path) -> None:
+        super().__init__(links)
+        self.has_begun = threading.Event()
+
+    def install(self, wanted: Installation) -> None:
+        if self.has_begun.is_set():
+            super().install(wanted)
+            return
+        assert wanted.cancellation is not None
+        cancelled = threading.Event()
+        with wanted.cancellation.telling(cancelled.set):
+            self.has_begun.set()
+            assert cancelled.wait(60)
+        raise CancelledError
+
+
+def test_when_a_build_is_cancelled_who_waits_for_it_builds(
+    tmp_path: Path, links: Path, runner: CommandRunner, project: Path
+) -> None:
+    waiting = WaitingInstaller(links)
+    cache = EnvironmentCache(tmp_path / "environments", waiting, runner, FakeClock())
+    cancellation = Cancellation()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cache.prepare, project, PLAIN, 60, cancellation)
+        assert waiting.has_begun.wait(60)
+        second = pool.submit(cache.prepare, project, PLAIN, 60, Cancellation())
+        cancellation.cancel()
+        with pytest.raises(CancelledError):
+            first.result(60)
+        assert second.result(60).pytest == "9.9"
+
+
+def test_who_waits_can_be_cancelled_alone(tmp_path: Path, links: Path, runner: CommandRunner, project: Path) -> None:
+    waiting = WaitingInstaller(links)
+    cache = EnvironmentCache(tmp_path / "environments", waiting, runner, FakeClock())
+    building, joining = Cancellation(), Cancellation()
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(cache.prepare, project, PLAIN, 60, building)
+        assert waiting.has_begun.wait(60)
+        second = pool.submit(cache.prepare, project, PLAIN, 60, joining)
+        joining.cancel()
+        with pytest.raises(CancelledError):
+            second.result(60)
+        assert not first.done()
+        building.cancel()
+
+
 def test_eight_threads_build_one_environment(cache: EnvironmentCache, installer: FakeInstaller, project: Path) -> None:
     together = threading.Barrier(8)
 
@@ -220,7 +449,8 @@ def test_who_gives_more_time_is_not_told_that_it_took_too_long(tmp_path: Path, l
 
 
 def test_a_full_disk_is_nobodys_fault(tmp_path: Path, links: Path, project: Path, runner: CommandRunner) -> None:
-    room = iter([MIN_FREE - 1, MIN_FREE, MIN_FREE - 1])
+    full, enough = MIN_FREE - 1, MIN_FREE
+    room = iter([full, full, enough, enough, full])
     cache = EnvironmentCache(
         tmp_path / "environments", FakeInstaller(links), runner, FakeClock(), free=lambda _: next(room)
     )
@@ -243,7 +473,9 @@ def test_requires_python_chooses_the_interpreter_or_names_those_there(
 ) -> None:
     here = running_interpreter()
     old = replace(here, version="3.9.1", path=Path("/nowhere/python3.9"))
-    cache = EnvironmentCache(tmp_path / "environments", installer, runner, FakeClock(), [old, here])
+    cache = EnvironmentCache(
+        tmp_path / "environments", installer, runner, FakeClock(), Interpreters([old], lambda: [here])
+    )
     assert cache.prepare(project, replace(PLAIN, requires_python=">=3.10"), 60).version == here.version
     with pytest.raises(EnvironmentFailedError, match=f"3.9.1, {here.version}"):
         cache.prepare(project, replace(PLAIN, requires_python=">=4"), 60)
@@ -303,35 +535,3 @@ def test_after_a_kill_in_an_installation_the_next_one_works(tmp_path: Path, link
         assert says(cache.prepare(project, wanted, 60), "import own, pytest; print(own.value)") == "1"
     finally:
         os.killpg(installer_group, signal.SIGKILL)
-
-
-def test_a_closed_runner_ends_what_runs_and_starts_nothing(tmp_path: Path) -> None:
-    runner = CommandRunner()
-    fifo = tmp_path / "running"
-    os.mkfifo(fifo)
-    argv = [sys.executable, "-c", f"import time; open({str(fifo)!r}, 'w').close(); time.sleep(600)"]
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(runner, argv, {}, tmp_path, 100.0)
-        fifo.read_text()
-        runner.close()
-        assert running.result(30).returncode == -signal.SIGKILL
-    with pytest.raises(InfrastructureError, match="stopping"):
-        runner(argv, {}, tmp_path, 100.0)
-
-
-def test_output_is_bounded_and_keeps_its_beginning_and_end(tmp_path: Path, runner: CommandRunner) -> None:
-    argv = [sys.executable, "-c", "print('first'); print('x' * 3_000_000); print('last')"]
-    done = runner(argv, {}, tmp_path, 60.0)
-    assert done.output.startswith("first")
-    assert done.output.endswith("last\n")
-    assert len(done.output) < 200_000
-
-
-def test_what_a_command_left_in_the_background_ends_with_it(tmp_path: Path, runner: CommandRunner) -> None:
-    fifo = tmp_path / "alive"
-    os.mkfifo(fifo)
-    code = f"import subprocess as s; out = open({str(fifo)!r}, 'w'); s.Popen(['sleep', '600'], pass_fds=[out.fileno()])"
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(runner, [sys.executable, "-c", code], {"PATH": os.environ["PATH"]}, tmp_path, 60.0)
-        assert fifo.read_text() == ""  # ends only when the last holder of the pipe is gone
-        assert running.result(30).returncode == 0

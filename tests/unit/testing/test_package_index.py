@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from testmesh.testing.install_failures import installer_words, is_infrastructure
-from testmesh.testing.package_index import machine_index
+from testmesh.testing.package_index import machine_index, without_credentials
 
 
 def test_files_are_read_below_variables_and_told_to_both_installers(tmp_path: Path) -> None:
@@ -78,3 +79,30 @@ def test_words_are_bounded_and_show_no_path_or_credentials() -> None:
     words = installer_words(output, ("/data/work/",))
     assert words.startswith("error: x at https://host/")
     assert len(words) < 5000
+
+
+def test_foreign_code_sees_urls_without_user_and_password() -> None:
+    environ = {
+        "UV_INDEX": "https://user:p@ss@host/simple other=https://token@host:8080/x",
+        "HTTP_PROXY": "http://user:word@proxy:3128",
+        "PIP_INDEX_URL": "https://host/a@b",
+        "PATH": "/usr/bin:/bin",
+    }
+    assert without_credentials(environ) == {
+        "UV_INDEX": "https://host/simple other=https://host:8080/x",
+        "HTTP_PROXY": "http://proxy:3128",
+        "PIP_INDEX_URL": "https://host/a@b",
+        "PATH": "/usr/bin:/bin",
+    }
+
+
+def test_the_files_that_it_names_are_told(tmp_path: Path) -> None:
+    links, remote = tmp_path / "links", "https://host/links"
+    index = machine_index(
+        {
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_FIND_LINKS": f"{links} {remote} file://{links}/more",
+            "PIP_CERT": str(tmp_path / "ca.pem"),
+        }
+    )
+    assert set(index.files()) == {links, links / "more", tmp_path / "ca.pem"}

@@ -1,8 +1,10 @@
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from testmesh.errors import EnvironmentFailedError, InfrastructureError
+from testmesh.testing.project_files import FolderFiles
 from testmesh.testing.requirement_lines import LocalPath
 from testmesh.testing.requirements import MAX_FILE, MAX_REQUIREMENTS, RequirementSet, read_requirements
 
@@ -245,3 +247,157 @@ def test_a_line_break_in_a_declared_requirement_smuggles_no_option_in() -> None:
         read_pyproject('[dependency-groups]\ntest = ["flask\\n--index-url=https://host"]')
     with pytest.raises(InfrastructureError, match="policy"):
         read_pyproject('[dependency-groups]\ntest = ["https://host/x\\n--index-url=https://host"]', allow_vcs=True)
+
+
+POLICY, OWN = InfrastructureError, EnvironmentFailedError
+
+
+def short(value: str | type[Exception]) -> str:
+    """The name of a test; some texts are megabytes long."""
+    return ascii(value[:40]) if isinstance(value, str) else value.__name__
+
+
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        # Options, however they are written.
+        ("--index\\\n-url=https://host", POLICY),
+        ("flask \\\n --index-url=https://host", POLICY),
+        ("flask\u2028--index-url=https://host", POLICY),
+        ("flask\x0c--index-url=https://host", POLICY),
+        ("flask\x85-ihttps://host", POLICY),
+        (f"flask==1 --hash={DIGEST} --index-url https://host", POLICY),
+        ("flask --config-settings=--build-option=x", POLICY),
+        ("flask --global-option=--help", POLICY),
+        ("flask --hash=md5:d41d8cd98f00b204e9800998ecf8427e", POLICY),
+        ("flask -r ../x.txt", POLICY),
+        ("--req ../x.txt", POLICY),
+        ("--use-feature=fast-deps", POLICY),
+        ("--proxy http://host:1", POLICY),
+        ("--", POLICY),
+        # Variables of the node's environment.
+        ("flask==${MESH_SECRET}", POLICY),
+        ('flask; python_version > "${MESH_SECRET}"', POLICY),
+        ("-r ${HOME}/x.txt", POLICY),
+        ("-e ${HOME}", POLICY),
+        (".[${MESH_SECRET}]", POLICY),
+        ("x @ https://${MESH_SECRET}@host/x.zip", POLICY),
+        # Places outside the project.
+        ("x @ file:///etc/passwd", POLICY),
+        ("x@file:/etc/passwd", POLICY),
+        ("x @ ./../outside", POLICY),
+        ("./../outside", POLICY),
+        ("./sub/../../outside", POLICY),
+        (".\\..\\outside", POLICY),
+        ("/project/sub", POLICY),
+        ("//host/share", POLICY),
+        ("\\\\host\\share", POLICY),
+        ("../outside-1.0.tar.gz", POLICY),
+        ("-e ../outside[test]", POLICY),
+        ("-c ../limits.txt", POLICY),
+        ('-r "../x.txt"', POLICY),
+        ("--constraint=/etc/passwd", POLICY),
+        # Places outside the index.
+        ("-e git+file:///srv/x", POLICY),
+        ("x @ git+ssh://git@host/x.git", POLICY),
+        ("x @ hg+http://host/x", POLICY),
+        ("git+https://host/x.git@--upload-pack=touch", POLICY),
+        ("https://[bad/x", POLICY),
+        # More than there can be of.
+        ("-r requirements.txt\n-r ../x.txt", POLICY),
+        ("a\n" * 100_000, POLICY),
+        ("#" * 10_000_000, POLICY),
+        ("flask==" + "9" * 6000, POLICY),
+        ("./sub; " + "(" * 100_000, POLICY),
+        ("flask; " + "(" * 900 + "a", OWN),
+        ("./sub; " + "(" * 900 + "a", OWN),
+        ("./" + "a" * 300, OWN),
+        # What pip does not understand either.
+        ("ｆlask", OWN),
+        ("fl\u0430sk", OWN),  # Cyrillic
+        ("fla\u200bsk", OWN),
+        ("\u202eflask", OWN),
+        ("'flask'", OWN),
+        ("flask\0", OWN),
+        ("-e", OWN),
+        ("-r", OWN),
+        ("-e -e .", OWN),
+        (".[a b]", OWN),
+        ("-r %2e%2e/x.txt", OWN),
+        ("./none/../missing", OWN),
+    ],
+    ids=short,
+)  # fmt: skip
+def test_a_hostile_file_is_refused_as_whose_fault_it_is(text: str, fault: type[Exception]) -> None:
+    with pytest.raises(fault) as caught:
+        read_requirements(Files({"requirements.txt": text, "sub/": ""}), allow_vcs=False)
+    assert type(caught.value) is fault
+
+
+def test_utf_16_without_a_mark_is_no_text() -> None:
+    with pytest.raises(EnvironmentFailedError, match="UTF-8"):
+        read("flask".encode("utf-16-le"))
+
+
+@pytest.mark.parametrize("line", ["-e .#egg=own", "./#egg=own", "-e .[]"])
+def test_old_ways_to_name_the_project_are_understood(line: str) -> None:
+    assert read(line).paths == (LocalPath("."),)
+
+
+def test_many_lines_that_say_nothing_do_no_harm() -> None:
+    assert read("#\n\n" * 80_000).lines == ("pytest",)
+    assert read("-r requirements.txt\n" * 10_000).lines == ("pytest",)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("a = " + "9" * 6000, OWN),
+        ("a = " + "[" * 20_000, OWN),
+        ("[" + ".".join("a" * 20_000) + "]", OWN),
+        ("a = '" + "9" * 1_000_000 + "'", POLICY),
+        ('[project]\nrequires-python = ">=' + "9" * 5000 + '"', OWN),
+        ('[project]\nrequires-python = ">=3.8; x"', OWN),
+        ('[project]\ndependencies = ["./a\\u0000b"]', OWN),
+        ('[project]\ndependencies = ["flask; ' + "(" * 900 + '"]', OWN),
+        ('[project]\ndependencies = ["flask==${MESH_SECRET}"]', POLICY),
+        ('[project]\ndependencies = ["../outside"]', POLICY),
+        ('[project]\ndependencies = ["x @ git+ssh://git@host/x"]', POLICY),
+        ('[project]\ndependencies = ["-r ../x.txt"]', OWN),
+        ('[build-system]\nrequires = ["x @ file:///etc"]', POLICY),
+        ('[tool.poetry.dependencies]\nx = {git = "https://host/x.git"}', POLICY),
+        ('[tool.poetry.dependencies]\nx = {git = "git@host:x.git"}', POLICY),
+        ('[tool.poetry.dependencies]\nx = {path = "../outside"}', POLICY),
+        ('[tool.poetry.dependencies]\nx = [{url = "https://host/x.zip"}, "*"]', POLICY),
+    ],
+    ids=short,
+)
+def test_a_hostile_project_file_is_refused_as_whose_fault_it_is(text: str, fault: type[Exception]) -> None:
+    with pytest.raises(fault) as caught:
+        read_pyproject(text)
+    assert type(caught.value) is fault
+
+
+def test_tables_that_are_none_are_passed_over() -> None:
+    odd = '[project]\nname = [1]\ndependencies = {a = 1}\noptional-dependencies = {test = [1, "attrs"]}'
+    assert read_pyproject(f"{odd}\n[tool]\nuv = 1\npoetry = []").without_project == RequirementSet(("attrs", "pytest"))
+    groups = '[dependency-groups]\ntest = [{include-group = "test"}, {include-group = 1}, 1, {}]'
+    assert read_pyproject(groups) == RequirementSet(("pytest",))
+
+
+def test_a_link_out_of_the_project_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("stolen\n")
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "linked.txt").symlink_to(tmp_path / "secret.txt")
+    (project / "sub").symlink_to(tmp_path)
+    for line in ("-r linked.txt", "-c linked.txt", "./sub", "-r sub/secret.txt"):
+        (project / "requirements.txt").write_text(line)
+        with pytest.raises(EnvironmentFailedError):
+            read_requirements(FolderFiles(project), allow_vcs=False)
+    (project / "requirements.txt").unlink()
+    (project / "requirements.txt").symlink_to(tmp_path / "secret.txt")
+    assert read_requirements(FolderFiles(project), allow_vcs=False) == RequirementSet(("pytest",))
