@@ -96,6 +96,7 @@ class Project:
     root: str  # the project's folder inside its archive, "" for the archive's top
     modules: tuple[ModulePlan, ...]
     detail: str = ""  # notes for people, e.g. which files the staff's tests replaced
+    test_files: tuple[tuple[str, str], ...] = ()  # path and digest, while other projects are to be compared with it
 
 
 @dataclass(frozen=True, slots=True)

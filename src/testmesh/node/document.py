@@ -7,6 +7,7 @@ from typing import Any
 
 from testmesh.model import Evaluation, EvaluationStatus, ModuleState, Project, ProjectStatus, Source, Verdict
 from testmesh.node.service import EvaluationView
+from testmesh.testing.cohort import notes_of
 from testmesh.testing.grades import (
     Percentages,
     ProjectSummary,
@@ -22,7 +23,11 @@ def document(view: EvaluationView, now: float) -> dict[str, Any]:
     evaluation = view.evaluation
     known = {(state.project, state.module): state for state in view.modules}
     states = {project.name: _states_of(project, evaluation, known) for project in evaluation.projects}
-    projects = {project.name: _summary(project, states[project.name]) for project in evaluation.projects}
+    notes = notes_of(evaluation.projects) if all(source.is_resolved for source in evaluation.sources) else {}
+    projects = {
+        project.name: _summary(project, states[project.name], notes.get(project.name, ""))
+        for project in evaluation.projects
+    }
     projects |= {source.name: _summary_without_projects(source, evaluation) for source in _unfetched(evaluation)}
     return {
         "id": evaluation.id,
@@ -51,9 +56,10 @@ def _states_of(
     ]
 
 
-def _summary(project: Project, states: list[ModuleState]) -> ProjectSummary:
+def _summary(project: Project, states: list[ModuleState], note: str) -> ProjectSummary:
+    """`note`: what a comparison with the other projects found."""
     not_the_students = [state.detail for state in states if state.verdict is Verdict.INFRA_FAILED and state.detail]
-    return project_summary(states, detail="; ".join(filter(None, [project.detail, *not_the_students[:1]])))
+    return project_summary(states, detail="; ".join(filter(None, [project.detail, note, *not_the_students[:1]])))
 
 
 def _unfetched(evaluation: Evaluation) -> list[Source]:

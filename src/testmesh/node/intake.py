@@ -32,6 +32,7 @@ from testmesh.node.sources import detect_projects
 from testmesh.sealing import seal
 from testmesh.settings import Settings
 from testmesh.testing.archive import ArchiveLimits, check_archive
+from testmesh.testing.cohort import noted
 from testmesh.testing.repository_url import parse_repository_url
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class Intake:
             check_archive(upload, self._limits)
             if tests is not None:
                 check_archive(tests, self._limits)
-            projects = detect_projects(upload, name, tests, prefix=False)
+            projects = noted(detect_projects(upload, name, tests, prefix=False))
             with self._turn(key), self._archives.taking() as take:
                 evaluation_id, known = self._identify(key, body_digest)
                 if known:
@@ -151,8 +152,9 @@ class Intake:
                 return evaluation_id
             sources = [source for source in earlier.sources if source.archive is not None]
             if project is not None:
+                compared = noted(earlier.projects)  # by itself it can be compared with nothing
                 sources = [
-                    replace(source, projects=tuple(p for p in source.projects if p.name == project))
+                    replace(source, projects=tuple(p for p in compared if p.name == project))
                     for source in sources
                     if any(p.name == project for p in source.projects)
                 ]

@@ -21,6 +21,7 @@ from testmesh.settings import Settings
 from testmesh.testing.archive import ArchiveLimits, ZipTree, check_archive
 from testmesh.testing.detection import detect
 from testmesh.testing.github import RepositoryFetcher
+from testmesh.testing.notes import joined
 from testmesh.testing.repository_url import parse_repository_url
 
 log = logging.getLogger(__name__)
@@ -108,14 +109,22 @@ class SourceResolver:
             plain = unseal(self._seal_key, token, evaluation.id) if token else None
             fetched = self._fetcher.fetch(repository, plain, part)
             check_archive(part, self._limits)
-            projects = detect_projects(part, source.name, None, prefix=True)
+            projects = detect_projects(part, source.name, self._staffs_tests(evaluation), prefix=True)
             with self._archives.taking() as take:
                 archive = take(part)
         finally:
             part.unlink(missing_ok=True)
         notes = " ".join(fetched.notes)
-        projects = tuple(replace(p, detail=" ".join(filter(None, (p.detail, notes)))) for p in projects)
+        projects = tuple(replace(p, detail=joined((p.detail, notes))) for p in projects)
         return replace(source, commit=fetched.commit, archive=archive, projects=projects)
+
+    def _staffs_tests(self, evaluation: Evaluation) -> Path | None:
+        if evaluation.tests_archive is None:
+            return None
+        path = self._archives.path(evaluation.tests_archive)
+        if path is None:  # without them the student's own tests would give the grade
+            raise SourceError("The staff's tests are not on the node that fetched the repository; submit it again.")
+        return path
 
     def _settle_for_sure(self, evaluation: Evaluation, index: int, resolved: Source) -> None:
         """Until the store takes it: nobody else would tell the evaluation that it can go on."""

@@ -3,17 +3,19 @@
 import errno
 import os
 import shutil
+import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from testmesh.errors import InfrastructureError, MalformedError, TooLargeError
 from testmesh.testing.archive_structure import STORED, Entry, read_entries, shorten
-from testmesh.testing.overlay import outranked_configs, overlay_root
-from testmesh.testing.tree import MAC_EXTRAS, Below
+from testmesh.testing.overlay import below_root, overlay_root, plan_layer
+from testmesh.testing.tree import MAC_EXTRAS
 
 DENSE_RATIO, DENSE_MAX = 200, 64 * 1024**2  # at most this much may unpack at more than this ratio
 LEFT_OUT = frozenset({".git", MAC_EXTRAS, "__pycache__"})
@@ -109,7 +111,8 @@ class ZipTree:
 def unpack(archive: Path, root: str, destination: Path) -> None:
     """Write all that lies below folder `root` ("" is everything) of a checked archive to a new or empty folder.
 
-    Left out: `.git`, `__MACOSX`, `__pycache__`. Modes are 0644 and 0755 whatever the umask is.
+    Left out: `.git`, `__MACOSX`, `__pycache__`, and virtual environments, which work nowhere but where they were made
+    and would be copied for every module. Modes are 0644 and 0755 whatever the umask is.
 
     Raises:
         InfrastructureError: the disk is full, or the destination is not empty.
@@ -121,24 +124,64 @@ def unpack(archive: Path, root: str, destination: Path) -> None:
             raise InfrastructureError(f"{destination} is not empty; unpack into a new folder.")
         destination.chmod(0o755)
         with _opened(archive) as fd:
-            _write_all(fd, read_entries(fd, _CHECKED), root, destination)
+            _write_all(fd, _without_environments(read_entries(fd, _CHECKED), root), root, destination)
+
+
+def _without_environments(entries: list[Entry], root: str) -> list[Entry]:
+    markers = [entry.path.rpartition("/") for entry in entries if not entry.is_folder]
+    below = f"{root}/" if root else ""
+    found = {folder for folder, _, name in markers if name == "pyvenv.cfg"}
+    environments = {folder for folder in found if folder and folder.startswith(below)}
+    if not environments:
+        return entries
+    return [entry for entry in entries if environments.isdisjoint(_folders_of(entry.path))]
+
+
+def _folders_of(path: str) -> set[str]:
+    parts = path.split("/")
+    return {"/".join(parts[:end]) for end in range(1, len(parts) + 1)}
 
 
 def lay_over(overlay: Path, project: Path) -> None:
     """Lay the staff's tests over an unpacked project; files, folders and links that are in the way are removed.
 
-    The folder that wraps the staff's zip is left away as `overlay.overlay_root` says.
+    The folder that wraps the staff's zip is left away as `overlay.overlay_root` says, and what else of the student's
+    goes is for `overlay.plan_layer` to say.
 
     Raises:
         InfrastructureError: the disk is full.
         MalformedError: the archive is damaged.
     """
     with _disk_errors(), ZipTree(overlay) as tree:
-        root = overlay_root(tree.files())
-        _write_all(tree.fd, tree.entries(), root, project)
-        for path in outranked_configs(Below(tree, root)):
-            if (project / path).is_file():
-                (project / path).unlink()
+        layer = plan_layer(_Unpacked(project), below_root(tree))
+        for path in layer.removed:
+            (project / path).unlink(missing_ok=True)  # two may be one where case is folded
+        _write_all(tree.fd, tree.entries(), overlay_root(tree.files()), project)
+        for path, content in layer.written.items():
+            with _new_file(project / path) as file:
+                file.write(content)
+
+
+class _Unpacked:
+    """A project's folder as a `Tree`. Links are there by name, but empty: none is followed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._sizes: dict[str, int] = {}
+        for place, _, names in os.walk(folder):
+            for name in names:
+                path = Path(place, name)
+                status = path.lstat()
+                self._sizes[path.relative_to(folder).as_posix()] = status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+    def files(self) -> Mapping[str, int]:
+        return self._sizes
+
+    def read(self, path: str, limit: int) -> bytes:
+        if not self._sizes[path]:
+            return b""
+        with (self._folder / path).open("rb") as file:
+            return file.read(limit)
 
 
 def _write_all(fd: int, entries: list[Entry], root: str, destination: Path) -> None:
@@ -172,7 +215,9 @@ def _make_folders(destination: Path, parts: list[str], known: set[Path]) -> None
         known.add(folder)
 
 
-def _write(fd: int, entry: Entry, target: Path) -> None:
+@contextmanager
+def _new_file(target: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
+    """A file made anew in place of whatever is there, to be written without a buffer."""
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
     else:
@@ -180,7 +225,12 @@ def _write(fd: int, entry: Entry, target: Path) -> None:
     # O_EXCL never follows a link and never shares a file that another still holds.
     out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     with os.fdopen(out, "wb", buffering=0) as file:
-        os.fchmod(out, 0o755 if entry.is_executable else 0o644)
+        os.fchmod(out, mode)
+        yield file
+
+
+def _write(fd: int, entry: Entry, target: Path) -> None:
+    with _new_file(target, 0o755 if entry.is_executable else 0o644) as file:
         for piece in _contents(fd, entry):
             view = memoryview(piece)
             while view:

@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator
 
 from testmesh.errors import NothingToTestError
 from testmesh.model import ModulePlan, Project
+from testmesh.testing.cohort import MAX_COMPARED, digest_of, is_support
+from testmesh.testing.intruders import TEST_FOLDERS
 from testmesh.testing.modules import MAX_SOURCE, Allowance, is_parsable, read_module
-from testmesh.testing.overlay import TEST_FOLDERS, below_root, overlay_project
+from testmesh.testing.overlay import below_root, overlay_project
 from testmesh.testing.ports import port_users
 from testmesh.testing.pytest_config import CONFIG_NAMES, MAX_CONFIG, Patterns, PytestConfig, read_config
 from testmesh.testing.tree import MAC_EXTRAS, Below, Tree, join, parent, wrapping_folder
@@ -48,10 +50,13 @@ def detect(tree: Tree, name: str, overlay: Tree | None = None, *, prefix: bool =
                 "There is no test file in it; pytest looks for test_*.py and *_test.py, so name yours like that."
             )
         names = _names(found, wrapper or name, prefix)
-        projects = [
-            Project(names[root], join(wrapper, root), reader.plans(top.below(root), modules, search.config(root)))
-            for root, modules in found.items()
-        ]
+        projects = []
+        for root, modules in found.items():
+            inside = top.below(root)
+            plans, digests = reader.plans(inside, modules, search.config(root))
+            digests |= reader.digests(inside, search.support_files(root, modules))
+            compared = tuple(sorted(digests.items())[:MAX_COMPARED])
+            projects.append(Project(names[root], join(wrapper, root), plans, test_files=compared))
         return tuple(sorted(projects, key=lambda project: project.name))
 
     staff = below_root(overlay)
@@ -69,8 +74,9 @@ def detect(tree: Tree, name: str, overlay: Tree | None = None, *, prefix: bool =
     names = _names(roots, wrapper or name, prefix)
     projects = []
     for root, modules in roots.items():
-        laid = overlay_project(top.below(root), modules, staff)
-        plans = reader.plans(laid.tree, staff_modules, staff_search.config(""))
+        project = top.below(root)
+        laid = overlay_project(project, modules, staff, staff_modules, parse=search.affords(project))
+        plans, _ = reader.plans(laid.tree, staff_modules, staff_search.config(""))
         projects.append(Project(names[root], join(wrapper, root), plans, laid.detail))
     return tuple(sorted(projects, key=lambda project: project.name))
 
@@ -166,6 +172,17 @@ class _Search:
             affordable = self._parsing.take(size)
             self._configs[root] = read_config(self._tree, root, present) if affordable else PytestConfig()
         return self._configs[root]
+
+    def support_files(self, root: str, modules: Iterable[str]) -> list[str]:
+        """What pytest loads or reads on its way to these modules, relative to the root."""
+        folders = {folder for module in modules for folder in _upward(parent(module))}
+        names = {folder: self._files.get(join(root, folder), ()) for folder in folders}
+        return sorted(join(folder, name) for folder in folders for name in names[folder] if is_support(name))
+
+    def affords(self, project: Below) -> bool:
+        """Whether the archive's share of parsing covers all of a project's configuration files, and spends it."""
+        sizes = [size for path, size in project.files().items() if path.rpartition("/")[2] in CONFIG_NAMES]
+        return self._parsing.take(2 * sum(min(size, MAX_CONFIG) for size in sizes))
 
     def _searched_folders(self) -> Iterator[str]:
         stack = [""] if "pyvenv.cfg" not in self._files[""] else []
@@ -266,13 +283,19 @@ class _ModuleReader:
         self._parsing, self._reading = Allowance(_MAX_PARSED), Allowance(_MAX_READ)
         self._following = Allowance(_MAX_FOLLOWED)
 
-    def plans(self, tree: Tree, modules: Iterable[str], config: PytestConfig) -> tuple[ModulePlan, ...]:
+    def plans(
+        self, tree: Tree, modules: Iterable[str], config: PytestConfig
+    ) -> tuple[tuple[ModulePlan, ...], dict[str, str]]:
+        """The modules as they are scheduled, and the digests of those that could be read."""
         modules = tuple(modules)
         binding = port_users(tree, modules, self._following)
         sizes = tree.files()
-        plans = []
+        plans, digests = [], {}
         for path in modules:
-            source = tree.read(path, MAX_SOURCE) if self._reading.take(min(sizes[path], MAX_SOURCE)) else b""
+            source = self._read(tree, path, sizes[path])
+            if source is not None:
+                digests[path] = digest_of(source, sizes[path])
+            source = source or b""
             plans.append(
                 read_module(
                     source,
@@ -283,7 +306,16 @@ class _ModuleReader:
                     binds_ports=path in binding,
                 )
             )
-        return tuple(plans)
+        return tuple(plans), digests
+
+    def digests(self, tree: Tree, paths: Iterable[str]) -> dict[str, str]:
+        sizes = tree.files()
+        contents = {path: self._read(tree, path, sizes[path]) for path in paths}
+        return {path: digest_of(content, sizes[path]) for path, content in contents.items() if content is not None}
+
+    def _read(self, tree: Tree, path: str, size: int) -> bytes | None:
+        """Its beginning; None once the archive has had its share of reading."""
+        return tree.read(path, MAX_SOURCE) if self._reading.take(min(size, MAX_SOURCE)) else None
 
 
 def _upward(path: str) -> Iterator[str]:

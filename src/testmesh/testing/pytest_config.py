@@ -37,10 +37,15 @@ class PytestConfig:
 
 def read_config(tree: Tree, folder: str, present: Iterable[str] = CONFIG_NAMES) -> PytestConfig:
     """The configuration of the project in `folder`; `present` are the names of files in it."""
-    name = config_file(tree, folder, present)
-    values = (_load(tree, join(folder, name)) if name else None) or {}
-    given = {key: patterns for key in PytestConfig.__slots__ if (patterns := _words(values.get(key))) is not None}
+    _, values = read_settings(tree, folder, present)
+    given = {key: patterns for key in PytestConfig.__slots__ if (patterns := words(values.get(key))) is not None}
     return PytestConfig(**given)
+
+
+def read_settings(tree: Tree, folder: str, present: Iterable[str]) -> tuple[str | None, Values]:
+    """The name of the file that pytest would take its configuration from, and all its settings as they stand there."""
+    name = config_file(tree, folder, present)
+    return name, (_load(tree, join(folder, name)) if name else None) or {}
 
 
 def config_file(tree: Tree, folder: str, present: Iterable[str]) -> str | None:
@@ -107,7 +112,8 @@ def _load_ini(path: str, text: str) -> Values | None:
     return dict(parser[section]) if section in parser else None
 
 
-def _words(value: object) -> tuple[str, ...] | None:
+def words(value: object) -> tuple[str, ...] | None:
+    """A setting that is a list, in either form; None where it is not one."""
     if isinstance(value, str):
         try:
             return tuple(shlex.split(value))

@@ -5,6 +5,11 @@ testmesh is not installed. Its only argument is the number of a descriptor from 
 `{"nonce": text, "events": descriptor, "module": path, "arguments": [text]}`: neither its arguments nor the environment
 show the nonce. `arguments` are pytest's.
 
+What a verdict promises: a run that does not come to its own end is no success, whatever its exit status, output,
+configuration or conftest.py say, and no module touches another's outcome. What it cannot: the code under test shares
+this process, so code that is written against this file can find the stream in memory and forge its own outcome. Nothing
+in the same process could prevent that; docs/security.md says what is done about it.
+
 Apart from the stream, a run is what `python -m pytest MODULE` is, except that the project's files cannot shadow pytest:
 pytest is imported before the project's root is on the path.
 
@@ -35,6 +40,7 @@ if __name__ == "__main__":
 import fcntl
 import json
 import os
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,6 +53,8 @@ _MAX_REPR = 32 * 1024  # characters of one longrepr
 _MAX_SECTION = 64 * 1024  # characters of one captured section
 _MAX_OUTPUT = 1024 * 1024  # characters of captured output, of all tests together
 _MAX_REPRS = 1024 * 1024
+_WORDS = {"passed": ("passed", "xpassed"), "failed": ("failed", "error"), "skipped": ("skipped", "xfailed")}
+_COUNTED = frozenset(word for words in _WORDS.values() for word in words)
 _NEVER_SHADOWED = frozenset(("pytest", "_pytest", "pluggy", "__main__"))
 
 
@@ -81,8 +89,8 @@ class EventStream:
 class StreamPlugin:
     """Has no name that a project's `-p no:NAME` could switch off."""
 
-    def __init__(self, stream: EventStream) -> None:
-        self._send = stream.send
+    def __init__(self, send: Callable[..., None]) -> None:
+        self._send = send
         self._config: Any = None
         self._deselected = 0
         self._output_left = _MAX_OUTPUT
@@ -132,13 +140,13 @@ class StreamPlugin:
             "report",
             id=report.nodeid,
             when=report.when,
-            category=str(status[0]) if status else "",  # none without the terminal plugin
+            category=_category(status, report),
             outcome=str(report.outcome),
             duration=getattr(report, "duration", 0.0),
             longrepr=self._longrepr(report),
             stdout=self._output(sections, "stdout"),
             stderr=self._output(sections, "stderr"),
-            subtest=type(report).__name__.lower() == "subtestreport",
+            subtest=_is_subtest(report),
         )
 
     # the end ---------------------------------------------------------------------------------
@@ -182,6 +190,23 @@ class StreamPlugin:
             self._cut_said = True
             self._send("cut")
         return _clip(text, limit)
+
+
+def _category(status: Any, report: Any) -> str:
+    """The word that counts in pytest's summary line; "" where there is none, as without the terminal plugin.
+
+    A conftest.py may give any word to any report. Those of pytest are sent only where pytest could have given them:
+    no other word makes a success of a failure, or several of one.
+    """
+    category = str(status[0]) if status else ""
+    if category not in _COUNTED:
+        return category
+    counts_once = report.outcome != "passed" or (report.when == "call" and not _is_subtest(report))
+    return category if counts_once and category in _WORDS.get(report.outcome, _COUNTED) else ""
+
+
+def _is_subtest(report: Any) -> bool:
+    return type(report).__name__.lower() == "subtestreport"
 
 
 def _clip(text: str, limit: int) -> str:
@@ -233,10 +258,11 @@ def main() -> int:
     _forget_shadowed(root)
     _look_like_pytest(request["module"])
     sys.path.insert(0, str(root))
-    stream = EventStream(request["events"], request["nonce"])
-    stream.send("start", python=".".join(map(str, sys.version_info[:3])), pytest=pytest.__version__)
-    status = int(pytest.main([*request["arguments"], request["module"]], plugins=[StreamPlugin(stream)]))
-    stream.send("exit", status=status)
+    send = EventStream(request["events"], request["nonce"]).send  # tests may replace it in its class
+    plugin = StreamPlugin(send)
+    send("start", python=".".join(map(str, sys.version_info[:3])), pytest=pytest.__version__)
+    status = int(pytest.main([*request["arguments"], request["module"]], plugins=[plugin]))
+    send("exit", status=status)
     try:
         sys.stdout.flush()
     except BrokenPipeError:  # as pytest's own entry point does: python must not fail once more while it ends

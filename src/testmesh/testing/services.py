@@ -1,6 +1,5 @@
 """Which services a project's tests need: the submission's options, else the project's own pyproject.toml."""
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,34 +7,32 @@ from typing import Any
 from testmesh.errors import EnvironmentFailedError, MalformedError
 from testmesh.model import Options, Service
 from testmesh.testing.project_files import FolderFiles
+from testmesh.testing.toml_file import MAX_TOML, parse_toml
 
 MAX_SERVICES = 8
 MAX_COMMAND = 1000  # characters
 MAX_READY_S = 120.0  # the longest that one service is waited for
-_MAX_PYPROJECT = 1024 * 1024
 
 
 def services_for(project: Path, options: Options) -> tuple[Service, ...]:
     """What runs beside each module of the project in this folder.
 
-    A pyproject.toml that is not TOML has no services: pytest reads the file too and says what is wrong.
+    A pyproject.toml that is not TOML has no services: what installs the project, and pytest, say what is wrong.
 
     Raises:
-        EnvironmentFailedError: its `[tool.testmesh] services` is malformed.
+        EnvironmentFailedError: its table `[tool.testmesh]` is malformed; the message says where.
     """
     if options.services is not None:
         return options.services
-    content = FolderFiles(project).read("pyproject.toml", _MAX_PYPROJECT)
+    content = FolderFiles(project).read("pyproject.toml", MAX_TOML)
     try:
-        document: Any = tomllib.loads((content or b"").decode())
-    except (ValueError, RecursionError):
+        tool = parse_toml(content or b"").get("tool")
+    except ValueError:
         return ()
-    for key in ("tool", "testmesh"):
-        document = document.get(key, {})
-        if not isinstance(document, dict):
-            return ()
+    if not isinstance(tool, dict) or "testmesh" not in tool:
+        return ()
     try:
-        return parse_services(document.get("services", []))
+        return parse_services(_table("the table", tool["testmesh"], {"services"}).get("services", []))
     except MalformedError as error:
         raise EnvironmentFailedError(f"[tool.testmesh] in pyproject.toml: {error}") from None
 

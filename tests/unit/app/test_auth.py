@@ -52,6 +52,28 @@ def test_reading_evaluations_needs_a_token_and_the_rest_does_not(guarded: FlaskC
         assert guarded.get(path).status_code == 200
 
 
+def test_every_public_path_is_guarded_as_the_contract_says(guarded: FlaskClient) -> None:
+    """Whatever route is added: a method that changes something, or a path below /evaluation, is not open."""
+    for rule in guarded.application.url_map.iter_rules():
+        path = rule.rule.replace("<string:id>", KNOWN_ID)
+        if "<" in path:
+            continue
+        for method in (rule.methods or set()) - {"OPTIONS"}:
+            is_open = method in ("GET", "HEAD") and path.split("/")[1] != "evaluation"
+            answer = guarded.open(path, method=method)
+            assert (answer.status_code != 401) == is_open, (method, path)
+            assert is_open or answer.headers["WWW-Authenticate"] == 'Bearer realm="testmesh"'
+
+
+@pytest.mark.parametrize(
+    "path", ["/%65valuation", "//evaluation", "/./evaluation", "/evaluation/", "/evaluation//x", "/x/../evaluation"]
+)
+def test_no_other_spelling_opens_evaluations(guarded: FlaskClient, path: str) -> None:
+    answer = guarded.get(environ_overrides={"PATH_INFO": path, "RAW_URI": path})
+    assert answer.status_code in (301, 308, 401, 404)
+    assert KNOWN_ID not in answer.get_data(as_text=True)
+
+
 def test_the_api_token_opens_what_changes_something(guarded: FlaskClient) -> None:
     body = {"projects": ["https://github.com/a/b"]}
     assert guarded.post("/evaluation", json=body, headers=API).status_code == 202

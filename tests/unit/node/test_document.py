@@ -132,3 +132,19 @@ def test_states_of_unplanned_modules_are_not_shown() -> None:
     body = shown(ONE, state("p", "test_other.py", Verdict.PASSED), state("other", "test_a.py", Verdict.PASSED))
     assert list(body["module_results"]) == ["p"]
     assert list(body["module_results"]["p"]) == ["test_a.py", "test_b.py"]
+
+
+def test_repositories_are_compared_once_all_are_there() -> None:
+    def repository(name: str, digest: str) -> Source:
+        found = replace(project(name, "test_a.py"), detail="a note", test_files=(("test_a.py", digest),))
+        return source(name, found)
+
+    same = tuple(repository(name, "1") for name in "abc")
+    odd = repository("d", "2")
+    waiting = replace(ONE, sources=(*same, odd, source("e")))
+    assert {p["detail"] for p in shown(waiting)["projects"].values()} == {"a note", ""}
+    for last in (source("e", error="not found"), repository("e", "1")):
+        details = {name: p["detail"] for name, p in shown(replace(ONE, sources=(*same, odd, last)))["projects"].items()}
+        assert details["d"] == "a note; differs from most projects: test_a.py"
+        assert details["a"] == "a note"
+        assert "differs" not in details["e"]

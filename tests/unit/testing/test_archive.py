@@ -295,6 +295,19 @@ def test_unpack_leaves_out_what_no_project_needs(tmp_path: Path) -> None:
     assert sorted(contents(tmp_path / "out")) == [".coveragerc", "node_modules/x.js", "src/a.py"]
 
 
+def test_committed_virtual_environments_stay_behind(tmp_path: Path) -> None:
+    names = ["a/venv/pyvenv.cfg", "a/venv/lib/x.py", "a/x.py", "a/venv.py", "a/pyvenv.cfg", "pyvenv.cfg"]
+    whole = saved(tmp_path, zips.make_zip({f"p/{name}": "x" for name in names}))
+    unpack(whole, "p", tmp_path / "whole")
+    assert sorted(path.name for path in (tmp_path / "whole").rglob("*") if path.is_file()) == ["pyvenv.cfg"]
+    unpack(whole, "p/a", tmp_path / "part")
+    assert sorted(path.name for path in (tmp_path / "part").rglob("*") if path.is_file()) == [
+        "pyvenv.cfg",
+        "venv.py",
+        "x.py",
+    ]
+
+
 def test_unpack_into_a_folder_with_contents_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").write_text("old")
@@ -354,27 +367,34 @@ def test_lay_over_replaces_files_and_keeps_the_rest(tmp_path: Path) -> None:
         "tests/test_a.py": b"theirs",
         "tests/test_b.py": b"mine",
         "data/x": b"d",
+        "pytest.ini": b"[pytest]\n",
     }
 
 
 def test_lay_over_replaces_folders_and_files_in_the_way(tmp_path: Path) -> None:
-    home = project(tmp_path / "p", {"tests": "a file", "conftest.py/inner/x.py": "a folder", "app.py": ""})
+    files = {"tests": "a file", "conftest.py/inner/x.py": "a folder", "pytest.ini/x": "", "app.py": ""}
+    home = project(tmp_path / "p", files)
     lay_over(saved(tmp_path, zips.make_zip({"tests/test_a.py": "t", "conftest.py": "c"})), home)
-    assert contents(home) == {"tests/test_a.py": b"t", "conftest.py": b"c", "app.py": b""}
+    assert contents(home) == {"tests/test_a.py": b"t", "conftest.py": b"c", "app.py": b"", "pytest.ini": b"[pytest]\n"}
 
 
-def test_lay_over_never_writes_through_links(tmp_path: Path) -> None:
-    outside = project(tmp_path / "outside", {"test_a.py": "untouched", "pytest.toml": ""})
+def test_lay_over_never_reads_or_writes_through_links(tmp_path: Path) -> None:
+    outside = project(tmp_path / "outside", {"test_a.py": "untouched", "pytest.toml": "", "x.toml": "[tool.pytest]\n"})
     home = project(tmp_path / "p", {"app.py": ""})
     (home / "tests").symlink_to(outside)
+    (home / "pytest.ini").symlink_to(outside / "test_a.py")
     (home / "conftest.py").symlink_to(outside / "test_a.py")
+    (home / "pyproject.toml").symlink_to(outside / "x.toml")
+    before = contents(outside)
     packed = zips.make_zip({"tests/test_a.py": "t", "tests/pytest.ini": "", "conftest.py": "c"})
     lay_over(saved(tmp_path, packed), home)
-    assert contents(outside) == {"test_a.py": b"untouched", "pytest.toml": b""}
-    assert contents(home) == {"tests/test_a.py": b"t", "tests/pytest.ini": b"", "conftest.py": b"c", "app.py": b""}
+    assert contents(outside) == before
+    assert not any(path.is_symlink() for path in (home / "tests", home / "pytest.ini", home / "conftest.py"))
+    assert contents(home).items() >= {"tests/test_a.py": b"t", "tests/pytest.ini": b"", "conftest.py": b"c"}.items()
 
 
-def test_lay_over_removes_a_configuration_that_would_outrank_the_staffs(tmp_path: Path) -> None:
-    home = project(tmp_path / "p", {"pytest.toml": "[pytest]", "tox.ini": "[pytest]\n", "app.py": ""})
-    lay_over(saved(tmp_path, zips.make_zip({"pytest.ini": "[pytest]\n", "test_a.py": ""})), home)
-    assert sorted(contents(home)) == ["app.py", "pytest.ini", "test_a.py", "tox.ini"]
+def test_lay_over_removes_what_would_decide_in_place_of_the_staffs(tmp_path: Path) -> None:
+    files = ("pytest.toml", "conftest.py", "tests/conftest.py", "tests/__init__.py", "tests/test_a/__init__.py")
+    home = project(tmp_path / "p", {**dict.fromkeys(files, "x"), "tests/test_a/data": "", "app.py": ""})
+    lay_over(saved(tmp_path, zips.make_zip({"tests/test_a.py": ""})), home)
+    assert sorted(contents(home)) == ["app.py", "pytest.ini", "tests/test_a.py", "tests/test_a/data"]

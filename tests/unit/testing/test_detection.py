@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testmesh.errors import NothingToTestError
+from testmesh.testing.cohort import MAX_COMPARED
 from testmesh.testing.detection import MARKERS, NEVER_SEARCHED, detect
 from testmesh.testing.tree import Below, MemoryTree, join, wrapping_folder
 
@@ -160,6 +161,35 @@ def test_a_module_is_planned_from_its_source_with_the_projects_own_names() -> No
 def test_nothing_to_test_is_an_error(files: list[str]) -> None:
     with pytest.raises(NothingToTestError, match="test_"):
         found(["readme.txt", *files])
+
+
+def test_test_files_and_what_has_a_say_in_them_have_digests() -> None:
+    files = {
+        "setup.cfg": b"",
+        "test_a.py": T,
+        "tests/unit/test_b.py": T + b"\n",
+        "tests/unit/test_c.py": b"other",
+        "conftest.py": b"1",
+        "tests/conftest.py": b"2",
+        "tests/pytest.ini": b"",
+        "src/conftest.py": b"3",
+        "app.py": T,
+    }
+    (project,) = detect(MemoryTree(files), "upload")
+    digests = dict(project.test_files)
+    assert list(digests) == sorted(files.keys() - {"setup.cfg", "src/conftest.py", "app.py"})
+    assert digests["test_a.py"] == digests["tests/unit/test_b.py"] != digests["tests/unit/test_c.py"]
+
+
+def test_with_the_staffs_tests_there_is_nothing_to_compare() -> None:
+    (project,) = detect(MemoryTree({"test_a.py": T, "app.py": b""}), "upload", MemoryTree({"test_a.py": T}))
+    assert project.test_files == ()
+
+
+def test_digests_of_one_project_are_bounded() -> None:
+    (project,) = detect(MemoryTree({f"test_{number}.py": b"" for number in range(1000)}), "upload")
+    assert len(project.modules) == 1000
+    assert len(project.test_files) == MAX_COMPARED
 
 
 def test_hostile_globs_end() -> None:

@@ -1,15 +1,17 @@
 """The plugin's stream says what pytest's own summary line says, whatever the project does."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from testmesh.model import Counts, Verdict
+from testmesh.testing.boxes import open_boxes
 from testmesh.testing.events import Event, RunReport
 from testmesh.testing.grading import grade_module
-from testmesh.testing.isolation import probe
 from testmesh.testing.runner import ModuleRunner
+from tests.support.boxes import reachable_folder, reachable_python
 from tests.support.projects import bare_environment, request_for, summary_line, write_project
 
 RICH = """
@@ -86,13 +88,21 @@ RICH = """
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bare_environment(tmp_path_factory.mktemp("env"))
+def place() -> Iterator[Path]:
+    with reachable_folder() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> ModuleRunner:
-    return ModuleRunner(tmp_path_factory.mktemp("work"), probe())
+def python(place: Path) -> Path:
+    return bare_environment(place / "env")
+
+
+@pytest.fixture(scope="module")
+def runner(place: Path) -> Iterator[ModuleRunner]:
+    boxes = open_boxes(place / "work", python=reachable_python())
+    yield ModuleRunner(place / "work", boxes, place / "lock")
+    boxes.close()
 
 
 @pytest.mark.parametrize("addopts", ["", "-v -rA --tb=no -s", "-p no:terminal -p no:cacheprovider"])

@@ -1,5 +1,6 @@
 """pytest's configuration is looked for in the project alone, and there it is what plain pytest finds."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,8 @@ def lay_out(folder: Path, files: dict[str, str]) -> str:
 
 def shown(project: Path, arguments: list[str]) -> str:
     command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", *arguments]
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    environ = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # the suite's own are slow to import
+    done = subprocess.run(command, cwd=project, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return next(line for line in done.stdout.splitlines() if "SHOWN" in line).partition("SHOWN ")[2]
 

@@ -277,6 +277,7 @@ def test_a_tar_cut_inside_a_whole_gzip_is_told(tmp_path: Path, cut: int) -> None
 @pytest.mark.parametrize(
     "content",
     [b"<html>Not Found</html>", b"PK\x03\x04", b"\x1f\x8b", gzip.compress(b"hello"), gzip.compress(b"x" * 4096)],
+    ids=["a page", "a zip", "two bytes", "a short gzip", "a gzip"],  # a gzip has the time in it, a name must not
 )
 def test_what_is_no_archive_is_told(tmp_path: Path, content: bytes) -> None:
     assert "damaged" in refused(tmp_path, content)
