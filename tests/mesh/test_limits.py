@@ -15,9 +15,10 @@ import pytest
 import requests
 
 from testmesh.client.multipart import Multipart
-from testmesh.testing.isolation import probe
+from testmesh.testing.boxes import open_boxes
 from tests.support import zips
-from tests.support.mesh import ROOT, RunningNode, children, free_ports, mesh, wait_for
+from tests.support.mesh import ROOT, RunningNode, children, mesh, wait_for
+from tests.support.ports import reserved_ports
 
 pytestmark = [pytest.mark.mesh, pytest.mark.timeout(180)]
 
@@ -245,11 +246,12 @@ def test_results_that_come_while_the_disk_is_full_are_not_lost(small_disk: Path,
 def run_node(folder: Path, **settings: str) -> tuple[int, str]:
     """Exit status and output of a node that cannot start. That the output ends shows that no process of it is left."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MESH_")}
-    environ |= {"MESH_PORT": str(free_ports(1)[0]), "MESH_DATA_DIR": str(folder / "data")} | settings
     command = [sys.executable, str(ROOT / "src" / "run_node.py")]
-    done = subprocess.run(
-        command, env=environ, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False
-    )
+    with reserved_ports(1) as (port,):
+        environ |= {"MESH_PORT": str(port), "MESH_DATA_DIR": str(folder / "data")} | settings
+        done = subprocess.run(
+            command, env=environ, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False
+        )
     return done.returncode, done.stdout.decode()
 
 
@@ -283,7 +285,9 @@ def test_a_port_that_is_taken_is_one_line_and_an_end(tmp_path: Path) -> None:
 
 
 def test_a_sandbox_that_cannot_be_had_is_one_line_and_an_end(tmp_path: Path) -> None:
-    best = probe().sandbox
+    boxes = open_boxes(tmp_path / "try")
+    boxes.close()
+    best = boxes.level.sandbox
     if best == "full":
         pytest.skip("a sandbox that cannot be had: this machine gives every level")
     status, output = run_node(tmp_path, MESH_SANDBOX="full")

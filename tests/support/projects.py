@@ -1,7 +1,9 @@
 """Small projects, the environment they run in, and what is left of their processes."""
 
+import compileall
 import os
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -11,11 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from testmesh.model import Counts
-from testmesh.testing.isolation import IsolationLevel
 from testmesh.testing.runner import RunRequest
+from tests.support.boxes import reachable_python
 
 PYTEST_PARTS = ("pytest", "_pytest", "py.py", "pluggy", "iniconfig", "packaging", "pygments")
-SHARED = IsolationLevel("shared", "none", "asked for by a test")
 _COUNTED = {"passed": "passed", "xpassed": "passed", "failed": "failed", "error": "errors", "errors": "errors"} | {
     "skipped": "skipped",
     "xfailed": "skipped",
@@ -31,19 +32,19 @@ def write_project(folder: Path, files: Mapping[str, str]) -> Path:
 
 
 def bare_environment(folder: Path) -> Path:
-    """An environment with pytest and nothing else (neither testmesh nor a pytest plugin), made of links: its python."""
+    """An environment with pytest and nothing else (neither testmesh nor a pytest plugin), compiled: its python."""
     site = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     site.mkdir(parents=True)
     (folder / "bin").mkdir()
-    base = Path(sys.executable).resolve()
+    base = reachable_python()
     (folder / "pyvenv.cfg").write_text(f"home = {base.parent}\ninclude-system-site-packages = false\n")
     for name in ("python", "python3"):
         (folder / "bin" / name).symlink_to(base)
     ours = Path(sysconfig.get_path("purelib"))
     for name in PYTEST_PARTS:
-        (site / name).symlink_to(ours / name)
-        for metadata in ours.glob(f"{name}-*.dist-info"):
-            (site / metadata.name).symlink_to(metadata)
+        for found in (ours / name, *ours.glob(f"{name}-*.dist-info")):
+            (shutil.copytree if found.is_dir() else shutil.copy)(found, site / found.name)
+    compileall.compile_dir(site, quiet=2)
     return folder / "bin" / "python"
 
 

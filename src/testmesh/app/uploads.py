@@ -28,7 +28,7 @@ CHUNK = 256 * 1024
 MAX_RECEIVING = 64  # submissions whose bodies are being read at one time
 
 _MAX_PARTS = 8
-_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,99}[0-9A-Za-z'()+_,./:=?-]")
 _FILES = ("file", "tests")
 _HINT = "send the zip as multipart/form-data, e.g. curl -F file=@project.zip"
 

@@ -9,6 +9,9 @@ from testmesh.errors import SettingsError
 
 _PATIENCE_S = 3.0
 _LOOK_S = 0.1
+_PRIVATE = ("archives", "incoming", "packages", "code")
+_SHOWN = ("environments", "work")
+_DATABASE = "mesh.db"
 
 
 def hold(data: Path) -> IO[bytes]:
@@ -18,6 +21,7 @@ def hold(data: Path) -> IO[bytes]:
         SettingsError: another node has it, also after a while: one that was just killed may still be ending.
     """
     data.mkdir(parents=True, exist_ok=True)
+    _make_private(data)
     lock = (data / "lock").open("ab")
     deadline = time.monotonic() + _PATIENCE_S
     while True:
@@ -32,3 +36,15 @@ def hold(data: Path) -> IO[bytes]:
             time.sleep(_LOOK_S)
         else:
             return lock
+
+
+def _make_private(data: Path) -> None:
+    """Other users may pass through, as runs do that have a user of their own, and find no more than those."""
+    data.chmod(0o711)
+    for names, mode in ((_PRIVATE, 0o700), (_SHOWN, 0o755)):
+        for name in names:
+            (data / name).mkdir(exist_ok=True)
+            (data / name).chmod(mode)
+    (data / _DATABASE).touch()
+    for file in data.glob(f"{_DATABASE}*"):
+        file.chmod(0o600)  # the files beside it, which SQLite makes, get its mode

@@ -18,11 +18,12 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class PingReply:
-    """`updates` begins with the answering node's own entry; `digest` is its store's."""
+    """`updates` begins with the answering node's own entry; `digest` is its store's; `sandbox` its level."""
 
     updates: tuple[Member, ...]
     load: Load
     digest: int
+    sandbox: str = "none"
 
 
 @dataclass(frozen=True, slots=True)

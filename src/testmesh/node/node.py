@@ -254,7 +254,8 @@ class Node(Generic[P]):
 
     def pinged(self, updates: tuple[Member, ...]) -> PingReply:
         sender = updates[0].address if updates else None
-        return PingReply(self._mesh.heard(updates, sender), self._worker.load(), self._parts.store.digest())
+        heard, sandbox = self._mesh.heard(updates, sender), str(self._parts.isolation["sandbox"])
+        return PingReply(heard, self._worker.load(), self._parts.store.digest(), sandbox)
 
     def ping_for(self, target: str, timeout: float) -> IndirectReply:
         return self._mesh.ping_for(target, timeout)

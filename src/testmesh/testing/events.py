@@ -49,6 +49,8 @@ class ProcessEnd:
     exit_code: int | None = None  # None: it was killed by us, or is unknown; negative: killed by that signal
     timed_out: bool = False
     cancelled: bool = False
+    over_limit: str = ""  # "memory", "processes", "processor time", "disk": why it was killed
+    limit_text: str = ""  # how much of that it may have, for people, e.g. "2 GiB"; "" where it is not known
     duration: float = 0.0  # seconds of wall time from the start of the tests to their end
     cpu_time: float = 0.0  # seconds of processor time of the whole process tree
     stdout: str = ""  # the end of what the process itself printed

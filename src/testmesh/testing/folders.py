@@ -34,6 +34,18 @@ def copy_tree(source: Path, target: Path) -> None:
                     os.chmod(goal, mode | stat.S_IRUSR | stat.S_IWUSR)  # noqa: PTH101
 
 
+def give_to(folder: Path, uid: int) -> None:
+    """Make a user (and its group of the same number) the owner of a folder made by `copy_tree`; links too.
+
+    Raises:
+        OSError: this process is not root.
+    """
+    os.chown(folder, uid, uid)
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            os.chown(f"{place}/{name}", uid, uid, follow_symlinks=False)
+
+
 def remove_tree(path: Path) -> None:
     """Remove a folder whatever it holds; none at all is fine.
 

@@ -2,7 +2,8 @@
 
 What decides, in this order:
   cancelled                  the run was cancelled
-  timeout                    it was over its time, even if only its process would not end
+  timeout                    it was over its time or its processor time, even if only its process would not end
+  crashed                    it was stopped over another limit, or a part of it was killed for that
   env_failed                 pytest itself cannot be imported in the project's environment
   crashed                    the process died, or pytest did not come to its own end, or the process's exit status is
                              not the one pytest returned (`os._exit`), or pytest was interrupted (`pytest.exit`), or
@@ -17,9 +18,17 @@ import re
 from testmesh.model import Counts, ModuleResult, TestResult, Verdict
 from testmesh.testing.events import RunReport, ServiceReport
 
-_RUN_FOLDER = re.compile(r"/[^\s'\"]*/run-[0-9a-f]{8}/code/[^/\s'\"]+/?")  # explains nothing to a student
+_RUN_FOLDER = re.compile(  # explains nothing to a student
+    r"(?:/[^\s'\"]*/run-[0-9a-f]{8}|(?<![\w.-])/box)/code/[^/\s'\"]+/?"
+)
 MAX_DETAIL = 4000  # characters
 _INTERRUPTED, _INTERNAL_ERROR, _USAGE_ERROR = 2, 3, 4  # pytest's exit statuses that are no result of tests
+_OVER = {
+    "memory": "it used more memory than a module may have",
+    "processes": "it started more processes than a module may have",
+    "processor time": "it used more processor time than a module may have",
+    "disk": "it wrote more to disk than a module may have",
+}
 _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE"} | {
     1: "SIGHUP",
     2: "SIGINT",
@@ -34,6 +43,9 @@ def grade_module(report: RunReport, tests_found: int) -> ModuleResult:  # noqa: 
     end = report.end
     if end.cancelled:
         return _result(report, Verdict.CANCELLED, Counts(), "cancelled before it ended")
+    if end.over_limit:
+        verdict = Verdict.TIMEOUT if end.over_limit == "processor time" else Verdict.CRASHED
+        return _incomplete(report, tests_found, verdict, _how_it_was_over(report))
     if end.timed_out:
         return _incomplete(
             report,
@@ -124,6 +136,12 @@ def _incomplete(report: RunReport, tests_found: int, verdict: Verdict, detail: s
         rest = max(0, max(1, tests_found) - len(report.tests))
     tests = tuple(TestResult(name, "failed", longrepr=f"did not run to its end: {detail}"[:1000]) for name in missing)
     return _result(report, verdict, report.counts + Counts(failed=rest), detail, tests)
+
+
+def _how_it_was_over(report: RunReport) -> str:
+    end = report.end
+    words = _OVER.get(end.over_limit, f"it was over its limit of {end.over_limit}")
+    return f"{words}{f' ({end.limit_text})' if end.limit_text else ''}, stopped {_where(report)}"
 
 
 def _how_it_died(report: RunReport) -> str:

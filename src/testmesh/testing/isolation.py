@@ -1,49 +1,83 @@
-"""Which isolation this machine gives a run, found by really trying it once."""
+"""Which box this machine gives a run, found by really making one at the start of the node.
 
-import json
-import subprocess
+full      a root of its own, where only what a run needs is there, and namespaces of its own for all else
+portable  the machine's files, behind Landlock; processes and network of its own where the kernel gives them
+none      a process group and limits
+"""
+
+import os
+import random
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-_TRY_S = 30.0
+from testmesh.testing import landlock, namespaces, run_uid, seccomp
 
-# Without site and its folders an interpreter starts in a third of the time; as a module the launcher is compiled once.
-_START = "import sys; sys.path.append(sys.argv.pop(1)); from testmesh.testing.launcher import main; sys.exit(main())"
-LAUNCHER = (sys.executable, "-I", "-S", "-c", _START, str(Path(__file__).parents[2]))
-LAUNCHER_ENV = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}  # nothing of the node's: tests can read it
+Sandbox = Literal["full", "portable", "none"]
+
+_OWN = namespaces.NEWPID | namespaces.NEWNET | namespaces.NEWIPC | namespaces.NEWUTS
+FULL = namespaces.NEWUSER | namespaces.NEWNS | namespaces.NEWCGROUP | _OWN
 
 
 @dataclass(frozen=True, slots=True)
 class IsolationLevel:
     """`loopback`: whether every module has one of its own. `cause`: why there is no better, or ""."""
 
-    loopback: Literal["private", "shared"]
-    sandbox: Literal["full", "portable", "none"]
-    cause: str
-    user_namespace: bool = False  # the launcher needs one
-    fresh_proc: bool = False  # the launcher can mount a /proc
+    sandbox: Sandbox
+    namespaces: int = 0  # flags of clone(2)
+    fresh_proc: bool = False  # a /proc that has nothing but the run's own processes
+    landlock: int = 0  # the version of its interface, 0 where it is not used
+    own_uid: bool = False  # a user of its own for every run: the node is root
+    cause: str = ""
+
+    @property
+    def loopback(self) -> Literal["private", "shared"]:
+        return "private" if self.namespaces & namespaces.NEWNET else "shared"
 
 
-def probe() -> IsolationLevel:
-    """Takes some 50 ms; call it once, at the start of the node."""
-    try:
-        tried = subprocess.run(
-            [*LAUNCHER, "probe"],
-            env=LAUNCHER_ENV,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_TRY_S,
-            check=True,
-        )
-        found = json.loads(tried.stdout)
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        return IsolationLevel("shared", "none", f"trying namespaces failed: {error}")
-    return IsolationLevel(
-        loopback="private" if found["namespaces"] else "shared",
-        sandbox="none",
-        cause=str(found["cause"]),
-        user_namespace=bool(found["user_namespace"]),
-        fresh_proc=bool(found["fresh_proc"]),
-    )
+# Tries one level: "" where it works, else why not.
+TryLevel = Callable[[IsolationLevel], str]
+
+
+def probe(try_level: TryLevel, wanted: str = "auto") -> IsolationLevel:
+    """The best level that works here, not above `wanted`; its `cause` says why there is no better one.
+
+    Takes some 50 ms where the first works.
+    """
+    cause = ""
+    for level in levels(is_root=os.geteuid() == 0, landlock_abi=landlock.abi() if sys.platform == "linux" else 0):
+        if wanted not in ("auto", level.sandbox):
+            continue
+        refused = try_level(level)
+        if not refused:
+            return replace(level, cause=cause or level.cause)
+        cause = cause or refused
+    return IsolationLevel("none", cause=cause)
+
+
+def levels(is_root: bool, landlock_abi: int) -> Iterator[IsolationLevel]:
+    """PURE: what to try, best first."""
+    full = IsolationLevel("full", FULL, fresh_proc=True, own_uid=is_root)
+    yield full
+    yield replace(full, fresh_proc=False)
+    portable = IsolationLevel("portable", landlock=landlock_abi, own_uid=is_root)
+    if landlock_abi:
+        yield replace(portable, namespaces=namespaces.NEWUSER | _OWN)
+        if is_root:
+            yield replace(portable, namespaces=_OWN)
+        yield portable
+    none = IsolationLevel("none")
+    yield replace(none, namespaces=(0 if is_root else namespaces.NEWUSER) | _OWN)
+    yield none
+
+
+def new_uid() -> int | None:
+    """A user for one run of a node that is root. None where this container has too few ids."""
+    maps = [Path(f"/proc/self/{kind}_map").read_text(encoding="ascii") for kind in ("uid", "gid")]
+    return run_uid.pick(maps[0], maps[1], random.getrandbits(28))
+
+
+def has_seccomp() -> bool:
+    return seccomp.filter_program(os.uname().machine) is not None and seccomp.available()

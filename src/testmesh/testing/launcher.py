@@ -1,317 +1,106 @@
-"""Starts one run of tests so that nothing that they start can outlive it.
+"""Starts the boxes of a node: a small process that stays and is copied for each run, which takes about a millisecond.
 
-The node starts `main` in a process of its own for each run (see `isolation.LAUNCHER`) and writes a line of JSON to its
-standard input:
-  argv, env, cwd     the tests' command, its whole environment and its folder
-  hand_over          passed to the command through a pipe, whose number is appended to argv
-  services           [{command, port, timeout_s, seconds}], started before the tests, each once the one before is ready
-  status, events     descriptors: this script's answers; the tests' own stream, which only they get
-  limits             {"RLIMIT_...": value}
-  namespaces         whether the run gets its own network, process ids, mounts and IPC; else processes are hunted down
-  user_namespace     whether that takes a user namespace (an ordinary user, or root without the capability)
-  fresh_proc         whether a /proc of its own can be mounted there
-Standard output and error are the tests'. As soon as standard input ends, everything is killed: the kernel closes it
-when the node dies, whichever of its threads started this.
+The node starts `main` once (see launcher_process.py) with a socket as standard input. Each message on it starts one
+run; its descriptors are, in this order: the lifeline, the pipe for answers, the run's standard output and error, and,
+where it has them, the pipe of the tests' own events and a lock that is held until the run has ended. It ends when the
+node does. It has a single thread and nothing of the node's memory, environment or descriptors.
 
-Answers, a line of JSON each: {"started": true}; {"exit": code, "services": [{ready, exit_code, output}]} where code is
-null if the tests were killed with the rest; {"cpu_time": seconds}; {"error": sentence} if the run could not be started.
+On the lifeline the run reads its request, a line of JSON, and then waits for nothing but its end:
+  level           "full", "portable" or "none"
+  name            of the run
+  argv, env, cwd  the tests' command, its whole environment and its folder
+  hand_over       passed to the command through a pipe, whose number is appended to argv; null for none
+  services        [{command, port, timeout_s, seconds}], started before the tests
+  namespaces      flags of clone(2): the namespaces that it gets
+  user_namespace  whether tests and services get one more, inside
+  uid             the user that it runs as, where the node is root; null for the node's own
+  root            what it sees of the file system (see private_root.py); null for all
+  fresh_proc      whether a /proc of its own can be mounted in it
+  landlock        {read: [path], write: [path], abi} or null
+  limits          {"RLIMIT_...": value} of each process
+  memory, processes, cpu_time   bytes, number and seconds of all processes together; 0 for no limit
+  folder, disk    a folder whose size is watched, and its limit in bytes; null for none
+  cgroup          where groups are made (see cgroups.py), or null
 
-With the argument `probe` it prints what this machine permits: {namespaces, user_namespace, fresh_proc, cause}.
-
-Every run waits for these imports: no typing, no pathlib, which take longer than all the rest.
+Answers, a line of JSON each: {"made": true}; {"started": true} once the services are; {"exit": code, "services":
+[{ready, exit_code, output}]} where code is null if the tests were killed with the rest; {"cpu_time": seconds, "over":
+limit or ""}; {"error" or "refused": sentence, "errno": number or null} if the box could not be made, or a command not
+be started.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
-import resource
-import select
 import signal
+import socket
 import sys
-import time
 from contextlib import suppress
 
-from testmesh.testing.namespaces import (
-    adopt_orphans,
-    die_with_parent,
-    enter_namespaces,
-    mount_proc,
-    no_new_privileges,
-    probe,
-)
+from testmesh.testing.box import run
+from testmesh.testing.supervisor import Pipes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-_LIFELINE = 0
-_SERVICE_OUTPUT = 16 * 1024  # bytes kept of what a service prints
-_READY_POLL_S = 0.05
+_MOST_DESCRIPTORS = 6
 
 
-# Starting a command --------------------------------------------------------------------------
-
-
-def _start(request: dict[str, Any], argv: list[str], output: tuple[int, int], passed: tuple[int, ...]) -> int:
-    """Fork and run `argv` with `output` as standard output and error and `passed` as its only other descriptors."""
-    pid = os.fork()
-    if pid:
-        return pid
-    try:
-        _become(request, argv, output, passed)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the forked copy must not go on
-        _say(request, error=f"cannot start {argv[0]}: {error}")
-    finally:
-        os._exit(127)
-
-
-def _become(request: dict[str, Any], argv: list[str], output: tuple[int, int], passed: tuple[int, ...]) -> NoReturn:
-    # A group of its own, but not a session: a session's leader is hung up when a terminal opened by a test is closed.
-    os.setpgid(0, 0)
-    if os.getppid() > 1:
-        die_with_parent()
-    signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
-        with suppress(OSError, ValueError):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(output[0], 1)
-    os.dup2(output[1], 2)
-    for descriptor in passed:
-        os.set_inheritable(descriptor, True)
-    os.umask(0o022)
-    for name, value in request["limits"].items():
-        kind = getattr(resource, name)
-        hard = resource.getrlimit(kind)[1]
-        allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(kind, (allowed, allowed))
-    no_new_privileges()
-    os.chdir(request["cwd"])
-    os.execve(argv[0], argv, request["env"])  # noqa: S606 - the launcher is there to run this
-
-
-def _say(request: dict[str, Any], **answer: Any) -> None:
-    with suppress(OSError):  # the node is gone: the end of standard input will tell
-        os.write(request["status"], (json.dumps(answer) + "\n").encode())
-
-
-# Supervising ---------------------------------------------------------------------------------
-
-
-class _Service:
-    def __init__(self, settings: dict[str, Any], pid: int, pipe: int) -> None:
-        self.settings, self.pid, self.pipe = settings, pid, pipe
-        self.ready = False
-        self.exit_code: int | None = None
-        self.output = b""
-
-    def read(self) -> bool:
-        """Take what it printed; False at the end."""
-        try:
-            data = os.read(self.pipe, 65536)
-        except BlockingIOError:
-            return True
-        self.output = (self.output + data)[-_SERVICE_OUTPUT:]
-        return bool(data)
-
-    def answers(self) -> bool:
-        """Whether something accepts connections on its port."""
-        import socket  # noqa: PLC0415 - only services need it
-
-        for host in ("127.0.0.1", "::1"):
-            with suppress(OSError), socket.create_connection((host, self.settings["port"]), 1):
-                return True
-        return False
-
-
-class _Supervisor:
-    """Runs the services and the tests; reaps every orphan on the way."""
-
-    def __init__(self, request: dict[str, Any]) -> None:
-        self.request = request
-        self.services: list[_Service] = []
-        self.tests: int | None = None
-        self.exit_code: int | None = None
-        self.node_gone = False
-        self.wake, wakeup = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
-        self.poll = select.poll()
-        self.poll.register(_LIFELINE, select.POLLIN)
-        self.poll.register(self.wake, select.POLLIN)
-
-    def run(self) -> None:
-        """Until the tests have ended or the node wants them to."""
-        for settings in self.request["services"]:
-            service = self.start_service(settings)
-            self.wait_ready(service)
-            if self.node_gone:
-                break
-        else:
-            self.start_tests()
-        while self.exit_code is None and not self.node_gone:
-            self.step(None)
-        for service in self.services:
-            service.read()
-        told = [
-            {
-                "ready": service.ready,
-                "exit_code": service.exit_code,
-                "output": service.output.decode("utf-8", "replace"),
-            }
-            for service in self.services
-        ]
-        _say(self.request, exit=self.exit_code, services=told)
-
-    def start_tests(self) -> None:
-        reading, writing = os.pipe2(os.O_CLOEXEC)
-        os.write(writing, json.dumps(self.request["hand_over"]).encode())
-        os.close(writing)
-        events = self.request["events"]
-        _say(self.request, started=True)
-        self.tests = _start(self.request, [*self.request["argv"], str(reading)], (1, 2), (reading, events))
-        for descriptor in (reading, events, 1, 2):  # so that their readers see the end when the tests have ended
-            os.close(descriptor)
-
-    def start_service(self, settings: dict[str, Any]) -> _Service:
-        reading, writing = os.pipe2(os.O_CLOEXEC)
-        pid = _start(self.request, ["/bin/sh", "-c", settings["command"]], (writing, writing), ())
-        os.close(writing)
-        os.set_blocking(reading, False)
-        service = _Service(settings, pid, reading)
-        self.services.append(service)
-        self.poll.register(reading, select.POLLIN)
-        return service
-
-    def wait_ready(self, service: _Service) -> None:
-        """Until its port answers or its seconds are over; in vain where it dies or is too late."""
-        port, settings = service.settings["port"], service.settings
-        end = time.monotonic() + (settings["seconds"] if port is None else settings["timeout_s"])
-        while not self.node_gone and time.monotonic() < end and (service.exit_code is None or port is not None):
-            if port is not None and service.answers():
-                service.ready = True
-                return
-            if service.exit_code:
-                return
-            left = end - time.monotonic()
-            self.step(max(0.0, left if port is None else min(left, _READY_POLL_S)))
-        service.ready = port is None and not service.exit_code
-
-    def step(self, timeout_s: float | None) -> None:
-        for descriptor, _ in self.poll.poll(None if timeout_s is None else timeout_s * 1000 + 1):
-            if descriptor == _LIFELINE:
-                self.node_gone = True
-            elif descriptor == self.wake:
-                os.read(self.wake, 4096)
-            elif not next(service for service in self.services if service.pipe == descriptor).read():
-                self.poll.unregister(descriptor)
-        self.reap()
-
-    def reap(self) -> None:
-        with suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                code = os.waitstatus_to_exitcode(ended[1])
-                if ended[0] == self.tests:
-                    self.exit_code = code
-                for service in self.services:
-                    if service.pid == ended[0]:
-                        service.exit_code = code
-
-
-# The two ways to leave nothing behind --------------------------------------------------------
-
-
-def _run_in_namespaces(request: dict[str, Any]) -> None:
-    """A child is process 1 of a namespace: when it ends, the kernel kills whatever else is in it."""
-    enter_namespaces(request["user_namespace"])
-    pid = os.fork()
-    if pid == 0:
-        try:
-            die_with_parent()
-            os.setsid()
-            for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(number, signal.SIG_DFL)  # signals without a handler do not reach process 1 from inside
-            if request["fresh_proc"]:
-                mount_proc()
-            _Supervisor(request).run()
-            os._exit(0)
-        except BaseException as error:  # noqa: BLE001 - the forked copy must not go on
-            _say(request, error=f"{type(error).__name__}: {error}")
-        finally:
-            os._exit(1)
-    for descriptor in (1, 2, request["events"]):
-        os.close(descriptor)
-    os.waitpid(pid, 0)  # returns once the whole namespace is dead
-
-
-def _run_and_sweep(request: dict[str, Any]) -> None:
-    """Without namespaces: orphans are handed to this process, so that all descendants can be found and killed."""
-    adopt_orphans()
-    try:
-        _Supervisor(request).run()
-    finally:
-        _kill_descendants()
-
-
-def _kill_descendants() -> None:
+def main() -> int:
+    node = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
+    if hasattr(os, "setgroups"):
+        with suppress(OSError):  # an ordinary user keeps its groups
+            os.setgroups([])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node, which then ends this
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    gc.freeze()
     while True:
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-        alive = _descendants(os.getpid())
-        if not alive:
-            return
-        for pid in alive:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        with suppress(ChildProcessError):
-            os.waitpid(-1, 0)
+        message, descriptors, _, _ = socket.recv_fds(node, 1, _MOST_DESCRIPTORS)
+        if not message:
+            return 0
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)  # nothing is executed in between: this process has one thread
+        try:
+            if os.fork() == 0:
+                node.close()
+                _run(descriptors)
+        except OSError as error:  # no process to be had
+            Pipes(*descriptors[:4]).say(error=str(error), errno=error.errno)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
 
 
-def _descendants(ancestor: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        with suppress(OSError, ValueError), open(f"/proc/{int(name)}/stat", "rb") as stat:  # noqa: PTH123
-            parent = int(stat.read().rpartition(b")")[2].split()[1])
-            children.setdefault(parent, []).append(int(name))
-    found = list(children.get(ancestor, ()))
-    for pid in found:  # grows while it is read
-        found += children.get(pid, ())
-    return found
+def _run(descriptors: list[int]) -> NoReturn:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    pipes = Pipes(*descriptors[:5])
+    code = 1
+    try:
+        request = _read_request(pipes.lifeline)
+        if request is not None:
+            run(request, pipes)
+            code = 0
+    except OSError as error:
+        pipes.say(error=str(error), errno=error.errno)
+    except BaseException as error:  # noqa: BLE001 - this copy must not go on as the launcher
+        pipes.say(error=f"{type(error).__name__}: {error}", errno=None)
+    finally:
+        os._exit(code)
 
 
-# Entry points --------------------------------------------------------------------------------
-
-
-def _read_request() -> dict[str, Any] | None:
+def _read_request(lifeline: int) -> dict[str, Any] | None:
+    """None where the node died before it could ask."""
     line = bytearray()
     while not line.endswith(b"\n"):
-        data = os.read(_LIFELINE, 65536)
+        data = os.read(lifeline, 65536)
         if not data:
-            return None  # the node died before it could ask
+            return None
         line += data
     return dict(json.loads(line))
 
 
-def main() -> int:
-    if sys.argv[1:] == ["probe"]:
-        sys.stdout.write(json.dumps(probe()))
-        return 0
-    request = _read_request()
-    if request is None:
-        return 1
-    for name in ("status", "events"):
-        os.set_inheritable(request[name], False)
-    try:
-        if request["namespaces"]:
-            _run_in_namespaces(request)
-        else:
-            _run_and_sweep(request)
-    except OSError as error:
-        _say(request, error=str(error))
-        return 1
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    _say(request, cpu_time=used.ru_utime + used.ru_stime)
-    return 0
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,21 +1,23 @@
-"""Runs one module: a private copy of the code, an environment without secrets, the launch, and nothing left."""
+"""Runs one module: a private copy of the code, an environment without secrets, a box, and nothing left."""
 
 import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from testmesh.errors import InfrastructureError
 from testmesh.model import Service
+from testmesh.settings import GIB, MIB
+from testmesh.testing.box_process import BoxEnd
+from testmesh.testing.box_request import BoxCommand, BoxLimits
+from testmesh.testing.boxes import Boxes, environment_folders
 from testmesh.testing.cancellation import Cancellation
-from testmesh.testing.events import Event, ProcessEnd, RunReport
-from testmesh.testing.folders import copy_tree, remove_tree
-from testmesh.testing.isolation import IsolationLevel
-from testmesh.testing.launch import Launch
+from testmesh.testing.events import Event, EventParser, ProcessEnd, RunReport, ServiceReport
+from testmesh.testing.folders import copy_tree, give_to, remove_tree
 from testmesh.testing.loopback import loopback_lock
+from testmesh.testing.private_root import CODE, HOME
 from testmesh.testing.rootdir import root_arguments
 from testmesh.testing.start_gate import start_gate
 
@@ -40,21 +42,24 @@ class RunRequest:
     tests_found: int = 1  # for the grade of a run that never came to collect
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a run finds its things, as it sees them itself; `folder` is the node's, outside of a box of full."""
+
+    code: str
+    home: str
+    temporary: str
+    folder: Path | None
+
+
 class ModuleRunner:
     """Safe from any thread, any number of runs at once. Each takes its thread until it has ended."""
 
-    def __init__(
-        self,
-        work: Path,
-        isolation: IsolationLevel,
-        lock_folder: Path | None = None,
-        max_file_size: int = 1024**3,
-    ) -> None:
+    def __init__(self, work: Path, boxes: Boxes, lock_folder: Path | None = None) -> None:
         """`work` is this runner's alone: what an earlier one left in it is removed."""
         self._work = work
-        self._isolation = isolation
+        self._boxes = boxes
         self._lock_folder = lock_folder
-        self._limits = {"RLIMIT_CORE": 0, "RLIMIT_FSIZE": max_file_size}
         work.mkdir(parents=True, exist_ok=True)
         for left in work.glob(_PREFIX + "*"):
             _discard(left)
@@ -74,63 +79,103 @@ class ModuleRunner:
             InfrastructureError: it could not be run, which is no fault of the tests: disk full, no process to be had.
         """
         cancellation = cancellation or Cancellation()
+        nonce = secrets.token_hex(8)
+        parser = EventParser(nonce, request.module)
+        uid = self._boxes.new_uid()
         with (
             self._port_lock(request, cancellation) as lock,
-            self._private_folder() as folder,
+            self._place(request, uid) as place,
             start_gate(cancellation, self._lock_folder) as opened,
         ):
 
-            def take(event: Event) -> None:
-                if event.kind in _STARTED:
-                    opened()
-                on_event(event)
+            def take(data: bytes) -> None:
+                for event in parser.feed(data):
+                    if event.kind in _STARTED:
+                        opened()
+                    on_event(event)
 
             if cancellation.is_set:
                 return RunReport(end=ProcessEnd(cancelled=True))
-            project = _prepare(request, folder)
-            commands = self._commands(request, folder, project)
-            launch = Launch(commands, request.module, request.services, request.timeout_s, lock)
-            return launch.follow(on_started, take, cancellation)
+            command = self._command(request, place, nonce)
+            box = self._boxes.start(command, uid=uid, with_events=True, lock=lock)
+            end = box.follow(cancellation, on_started, take)
+            return parser.report(_process_end(request, end, self._boxes.limits))
 
     @contextlib.contextmanager
     def _port_lock(self, request: RunRequest, cancellation: Cancellation) -> Iterator[int | None]:
         may_bind = request.binds_ports or bool(request.services)
-        if self._isolation.loopback == "private" or not may_bind:
+        if self._boxes.level.loopback == "private" or not may_bind:
             yield None
         else:
             with loopback_lock(cancellation, self._lock_folder) as descriptor:
                 yield descriptor
 
     @contextlib.contextmanager
-    def _private_folder(self) -> Iterator[Path]:
+    def _place(self, request: RunRequest, uid: int | None) -> Iterator[_Place]:
+        name = request.code.name or "project"
+        if self._boxes.level.sandbox == "full":  # made in the box, and gone with it
+            yield _Place(f"{CODE}/{name}", HOME, "/tmp", None)  # noqa: S108 - its own
+            return
         folder = self._work / (_PREFIX + secrets.token_hex(4))
         try:
-            yield folder
+            _prepare(request, folder, uid)
+            yield _Place(str(folder / "code" / name), str(folder / "home"), str(folder / "tmp"), folder)
         finally:
             _discard(folder)
 
-    def _commands(self, request: RunRequest, folder: Path, project: Path) -> dict[str, Any]:
-        """What the launcher is told, but for the pipes."""
+    def _command(self, request: RunRequest, place: _Place, nonce: str) -> BoxCommand:
         env = {
             "PATH": f"{request.bin_dir}:{_SYSTEM_PATH}",
-            "HOME": str(folder / "home"),
-            "TMPDIR": str(folder / "tmp"),
+            "HOME": place.home,
+            "TMPDIR": place.temporary,
             "LANG": "C.UTF-8",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         if (request.bin_dir.parent / "pyvenv.cfg").exists():
             env["VIRTUAL_ENV"] = str(request.bin_dir.parent)
-        return {
-            "argv": [str(request.python), str(_PLUGIN)],
-            "arguments": root_arguments(project, request.module),
-            "env": env,
-            "cwd": str(project),
-            "services": [asdict(service) for service in request.services],
-            "limits": self._limits,
-            "namespaces": self._isolation.loopback == "private",
-            "user_namespace": self._isolation.user_namespace,
-            "fresh_proc": self._isolation.fresh_proc,
-        }
+        in_box = place.folder is None
+        return BoxCommand(
+            name=self._boxes.new_name(),
+            argv=(str(request.python), str(_PLUGIN)),
+            env=env,
+            cwd=place.code,
+            timeout_s=request.timeout_s,
+            read=(str(_PLUGIN), *environment_folders(request.python)),
+            write=() if in_box else (str(place.folder),),
+            code=(str(request.code), request.code.name or "project") if in_box else None,
+            watched_folder=None if in_box else str(place.folder),
+            services=request.services,
+            hand_over={
+                "nonce": nonce,
+                "module": request.module,
+                "arguments": root_arguments(request.code, request.module),
+            },
+        )
+
+
+def _process_end(request: RunRequest, end: BoxEnd, limits: BoxLimits) -> ProcessEnd:
+    texts = {"memory": _size(limits.memory), "disk": _size(limits.disk), "processes": str(limits.processes)}
+    return ProcessEnd(
+        exit_code=end.exit_code,
+        timed_out=end.timed_out,
+        cancelled=end.cancelled,
+        over_limit=end.over_limit,
+        limit_text=texts.get(end.over_limit, ""),
+        duration=end.duration,
+        cpu_time=end.cpu_time,
+        stdout=end.stdout,
+        stderr=end.stderr,
+        output_cut=end.output_cut,
+        services=tuple(
+            ServiceReport(service.command, **report)
+            for service, report in zip(request.services, end.services, strict=False)
+        ),
+    )
+
+
+def _size(number: int) -> str:
+    unit, name = (GIB, "GiB") if number >= GIB else (MIB, "MiB")
+    return f"{number / unit:.3g} {name}"
 
 
 def _discard(folder: Path) -> None:
@@ -141,13 +186,13 @@ def _discard(folder: Path) -> None:
         _log.warning("%s cannot be removed now: %s", folder, error)
 
 
-def _prepare(request: RunRequest, folder: Path) -> Path:
-    """A fresh folder with a home, a place for temporary files and a writable copy of the code, which is returned."""
-    project = folder / "code" / (request.code.name or "project")
+def _prepare(request: RunRequest, folder: Path, uid: int | None) -> None:
+    """A fresh folder with a home, a place for temporary files and a writable copy of the code."""
     try:
         for made in (folder, folder / "home", folder / "tmp", folder / "code"):
             made.mkdir(mode=0o700)
-        copy_tree(request.code, project)
+        copy_tree(request.code, folder / "code" / (request.code.name or "project"))
+        if uid is not None:
+            give_to(folder, uid)
     except OSError as error:
         raise InfrastructureError(f"the code cannot be copied for its tests: {error}") from error
-    return project

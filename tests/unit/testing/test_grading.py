@@ -108,6 +108,46 @@ TABLE = {
     ),
     "out of time at import": (replace(NOTHING, end=ProcessEnd(timed_out=True)), Verdict.TIMEOUT, Counts(failed=7)),
     "out of time after the end": (replace(FULL, end=ProcessEnd(timed_out=True)), Verdict.TIMEOUT, Counts(passed=2)),
+    "over its memory": (
+        replace(HALF, session_status=None, end=ProcessEnd(exit_code=-9, over_limit="memory")),
+        Verdict.CRASHED,
+        Counts(passed=1, failed=1),
+    ),
+    "over its disk before collection": (
+        replace(NOTHING, end=ProcessEnd(over_limit="disk")),
+        Verdict.CRASHED,
+        Counts(failed=7),
+    ),
+    "over its processes": (
+        replace(HALF, session_status=None, end=ProcessEnd(over_limit="processes")),
+        Verdict.CRASHED,
+        Counts(passed=1, failed=1),
+    ),
+    "over its processor time": (
+        replace(HALF, session_status=None, end=ProcessEnd(exit_code=-24, over_limit="processor time")),
+        Verdict.TIMEOUT,
+        Counts(passed=1, failed=1),
+    ),
+    "over its memory before pytest": (
+        RunReport(end=ProcessEnd(exit_code=1, over_limit="memory")),
+        Verdict.CRASHED,
+        Counts(failed=7),
+    ),
+    "over its memory and its time": (
+        replace(HALF, session_status=None, end=ProcessEnd(timed_out=True, over_limit="memory")),
+        Verdict.CRASHED,
+        Counts(passed=1, failed=1),
+    ),
+    "a part was over its memory": (
+        replace(FULL, end=replace(FULL.end, over_limit="memory")),
+        Verdict.CRASHED,
+        Counts(passed=2),
+    ),
+    "over its memory, then cancelled": (
+        replace(HALF, end=ProcessEnd(cancelled=True, over_limit="memory")),
+        Verdict.CANCELLED,
+        Counts(),
+    ),
     "cancelled": (replace(HALF, end=ProcessEnd(cancelled=True)), Verdict.CANCELLED, Counts()),
     "no pytest": (
         RunReport(end=ProcessEnd(exit_code=1, stderr="ImportError: x")),
@@ -135,6 +175,53 @@ def test_tests_that_did_not_run_are_listed_with_the_reason() -> None:
     assert [(test.name, test.outcome) for test in result.tests] == [("test_a", "passed"), ("test_b", "failed")]
     assert "SIGSEGV" in result.tests[1].longrepr
     assert result.detail == "killed by signal 11 (SIGSEGV), in test_b"
+
+
+LIMITS = {
+    "memory": ("memory", "2 GiB", "it used more memory than a module may have (2 GiB), stopped in test_b"),
+    "processes": ("processes", "256", "it started more processes than a module may have (256), stopped in test_b"),
+    "disk": ("disk", "1 GiB", "it wrote more to disk than a module may have (1 GiB), stopped in test_b"),
+    "processor time": (
+        "processor time",
+        "240 s",
+        "it used more processor time than a module may have (240 s), stopped in test_b",
+    ),
+    "unknown how much": ("memory", "", "it used more memory than a module may have, stopped in test_b"),
+    "another one": ("open files", "9", "it was over its limit of open files (9), stopped in test_b"),
+}
+
+
+@pytest.mark.parametrize(("limit", "text", "detail"), LIMITS.values(), ids=LIMITS)
+def test_a_limit_is_named_with_what_it_is_and_where(limit: str, text: str, detail: str) -> None:
+    end = ProcessEnd(exit_code=-9, over_limit=limit, limit_text=text)
+    result = grade_module(replace(HALF, session_status=None, end=end), 1)
+    assert result.detail == detail
+    assert detail in result.tests[1].longrepr
+
+
+def test_a_death_by_signal_without_a_limit_is_told_as_such() -> None:
+    report = replace(HALF, session_status=None, end=ProcessEnd(exit_code=-9))
+    assert grade_module(report, 1).detail == "killed by signal 9 (SIGKILL), perhaps out of memory, in test_b"
+
+
+PATHS = {
+    "in a work folder": ("/data/7000/work/run-0123abcd/code/p/tests/x.py:3: no", "tests/x.py:3: no"),
+    "in a box": ("/box/code/project-a/tests/x.py:3: no", "tests/x.py:3: no"),
+    "quoted": (
+        "cannot import '/box/code/p/conftest.py' or \"/box/code/p/b.py\"",
+        "cannot import 'conftest.py' or \"b.py\"",
+    ),
+    "in parentheses": ("no (/box/code/p/x.py)", "no (x.py)"),
+    "the project itself": ("not in '/box/code/p'", "not in ''"),
+    "another folder of that name": ("/home/box/code/p/x.py", "/home/box/code/p/x.py"),
+    "another name": ("/sandbox/code/p/x.py", "/sandbox/code/p/x.py"),
+    "elsewhere in the box": ("/box/home/x.py", "/box/home/x.py"),
+}
+
+
+@pytest.mark.parametrize(("said", "shown"), PATHS.values(), ids=PATHS)
+def test_where_a_run_was_is_not_told(said: str, shown: str) -> None:
+    assert grade_module(replace(UNCOLLECTED, collect_errors=(said,)), 1).detail == shown
 
 
 def test_the_result_has_time_python_and_notes_for_people() -> None:
@@ -319,7 +406,11 @@ reports = st.builds(
     stopped=st.sampled_from(["", "stopping after 1 failures"]),
     session_status=st.none() | st.integers(0, 6),
     end=st.builds(
-        ProcessEnd, exit_code=st.none() | st.integers(-9, 6), timed_out=st.booleans(), cancelled=st.booleans()
+        ProcessEnd,
+        exit_code=st.none() | st.integers(-9, 6),
+        timed_out=st.booleans(),
+        cancelled=st.booleans(),
+        over_limit=st.sampled_from(["", "", "memory", "processor time"]),
     ),
 )
 
@@ -335,6 +426,7 @@ def test_no_report_is_passed_unless_it_completed_and_all_it_collected_has_an_out
         assert report.collected is not None
         assert not report.unreported
         assert not report.interrupted
+        assert not report.end.over_limit
         assert not result.counts.failed + result.counts.errors
     if result.verdict in (Verdict.COLLECT_ERROR, Verdict.ENV_FAILED):
         assert result.counts == Counts(failed=max(1, tests_found))

@@ -1,5 +1,7 @@
 """Services: which ones a project asks for, and how they run beside its tests."""
 
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +9,13 @@ import pytest
 
 from testmesh.errors import EnvironmentFailedError, MalformedError
 from testmesh.model import Counts, ModuleResult, Options, Service, Verdict
+from testmesh.testing.boxes import Boxes
 from testmesh.testing.grading import grade_module
-from testmesh.testing.isolation import probe
 from testmesh.testing.runner import ModuleRunner, RunRequest
 from testmesh.testing.services import parse_services, services_for
-from tests.support.projects import SHARED, bare_environment, processes_with, write_project
+from tests.support.boxes import reachable_folder
+from tests.support.projects import bare_environment, processes_with, write_project
 
-PRIVATE = probe()
 SERVER = """
     import socket, sys
     server = socket.create_server(("127.0.0.1", 5000))
@@ -58,10 +60,31 @@ def test_a_link_out_of_the_project_is_not_read(tmp_path: Path) -> None:
     assert services_for(tmp_path / "project", Options()) == ()
 
 
-def test_a_malformed_table_is_said_with_its_place(tmp_path: Path) -> None:
-    write_project(tmp_path, {"pyproject.toml": "[tool.testmesh]\nservices = [{command = 3}]\n"})
-    with pytest.raises(EnvironmentFailedError, match=r"pyproject\.toml: service 1: command"):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[tool.testmesh]\nservices = [{command = 3}]\n", "service 1: command must be a text"),
+        ("[tool.testmesh]\nservices = {command = 'x'}\n", "services must be a list"),
+        ("[tool.testmesh]\nservice = []\n", "'service' is not known; it takes services"),
+        ("[[tool.testmesh]]\nservices = []\n", "must be a table with services"),
+        ("[tool]\ntestmesh = 3\n", "must be a table with services"),
+        (
+            "[[tool.testmesh.services]]\ncommand = 'x'\nready = {ports = 5000}\n",
+            "service 1: ready: 'ports' is not known",
+        ),
+    ],
+)
+def test_a_malformed_table_is_said_with_its_place(tmp_path: Path, content: str, words: str) -> None:
+    write_project(tmp_path, {"pyproject.toml": content})
+    with pytest.raises(EnvironmentFailedError, match=re.escape("[tool.testmesh] in pyproject.toml: ")) as caught:
         services_for(tmp_path, Options())
+    assert words in str(caught.value)
+    assert services_for(tmp_path, Options(services=(Service("x"),))) == (Service("x"),), "options win, unread"
+
+
+def test_a_pyproject_that_is_costly_to_parse_is_not_parsed(tmp_path: Path) -> None:
+    write_project(tmp_path, {"pyproject.toml": TABLE + "\n" + ".".join(["a"] * 50_000) + " = 1\n"})
+    assert services_for(tmp_path, Options()) == ()
 
 
 MALFORMED: list[Any] = [
@@ -99,50 +122,54 @@ def test_malformed_services_get_a_sentence(value: object) -> None:
 # How they run --------------------------------------------------------------------------------
 
 
+Grade = Callable[..., ModuleResult]
+
+
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return bare_environment(tmp_path_factory.mktemp("env"))
+def python() -> Iterator[Path]:
+    with reachable_folder() as folder:
+        yield bare_environment(folder / "env")
 
 
-needs_namespaces = pytest.mark.skipif(PRIVATE.loopback == "shared", reason=f"no namespaces here: {PRIVATE.cause}")
+@pytest.fixture
+def grade(place: Path, python: Path, boxes: Boxes) -> Grade:
+    """The result of a test beside services, on a loopback of its own."""
+    if boxes.level.loopback == "shared":
+        pytest.skip(f"no network of its own for a run here: {boxes.level.cause}")
+
+    def run(services: tuple[Service, ...], test: str, **files: str) -> ModuleResult:
+        project = write_project(place / "project", {"test_it.py": test, "server.py": SERVER} | files)
+        runner = ModuleRunner(place / "work", boxes, lock_folder=place / "lock")
+        request = RunRequest(project, "test_it.py", python, python.parent, 60.0, services)
+        result = grade_module(runner.run(request), 1)
+        assert list((place / "work").iterdir()) == []
+        return result
+
+    return run
 
 
-def grade(tmp_path: Path, python: Path, services: tuple[Service, ...], test: str, **files: str) -> ModuleResult:
-    project = write_project(tmp_path / "project", {"test_it.py": test, "server.py": SERVER} | files)
-    runner = ModuleRunner(tmp_path / "work", PRIVATE, lock_folder=tmp_path / "lock")
-    request = RunRequest(project, "test_it.py", python, python.parent, 60.0, services)
-    result = grade_module(runner.run(request), 1)
-    assert list((tmp_path / "work").iterdir()) == []
-    assert processes_with(str(tmp_path / "work")) == []
-    return result
-
-
-@needs_namespaces
-def test_tests_find_their_server_ready(tmp_path: Path, python: Path) -> None:
-    result = grade(tmp_path, python, (Service("sleep 0.2; exec python3 server.py", 5000),), CLIENT)
+def test_tests_find_their_server_ready(grade: Grade) -> None:
+    result = grade((Service("sleep 0.2; exec python3 server.py", 5000),), CLIENT)
     assert (result.verdict, result.counts, result.detail) == (Verdict.PASSED, Counts(passed=1), "")
 
 
-@needs_namespaces
-def test_services_start_in_order_each_when_the_one_before_is_ready(tmp_path: Path, python: Path) -> None:
+def test_services_start_in_order_each_when_the_one_before_is_ready(grade: Grade) -> None:
     test = "def test_order(): assert open('order').read() == 'first second '"
     services = (
         Service("sleep 0.3; printf 'first ' >> order; exec python3 server.py", 5000),
         Service("printf 'second ' >> order; exec sleep 600", seconds=0.3),
     )
-    assert grade(tmp_path, python, services, test).counts == Counts(passed=1)
+    assert grade(services, test).counts == Counts(passed=1)
 
 
-@needs_namespaces
-def test_a_service_that_dies_is_said_and_the_tests_judged(tmp_path: Path, python: Path) -> None:
+def test_a_service_that_dies_is_said_and_the_tests_judged(grade: Grade) -> None:
     services = (Service("echo no such thing >&2; exit 3", 5000, 30.0),)
-    result = grade(tmp_path, python, services, CLIENT)
+    result = grade(services, CLIENT)
     assert (result.verdict, result.counts) == (Verdict.FAILED, Counts(failed=1))
     assert "ended with exit status 3: no such thing" in result.detail
 
 
-@needs_namespaces
-def test_a_service_that_dies_while_tests_run_is_said(tmp_path: Path, python: Path) -> None:
+def test_a_service_that_dies_while_tests_run_is_said(grade: Grade) -> None:
     test = """
         import os, pathlib, time
         def test_waits():
@@ -154,37 +181,43 @@ def test_a_service_that_dies_while_tests_run_is_said(tmp_path: Path, python: Pat
     server = (
         "import os, time\nwhile not os.path.exists('go'): time.sleep(0.02)\nopen('gone', 'w')\nos.kill(os.getpid(), 9)"
     )
-    result = grade(tmp_path, python, (Service("exec python3 dies.py"),), test, **{"dies.py": server})
+    result = grade((Service("exec python3 dies.py"),), test, **{"dies.py": server})
     assert result.verdict is Verdict.PASSED
     assert "ended with signal 9" in result.detail
 
 
-@needs_namespaces
-def test_a_service_that_is_never_ready_is_said(tmp_path: Path, python: Path) -> None:
+def test_a_service_that_is_never_ready_is_said(grade: Grade) -> None:
     services = (Service("echo starting; exec sleep 600", 5000, 0.3),)
-    result = grade(tmp_path, python, services, "def test_a(): pass")
+    result = grade(services, "def test_a(): pass")
     assert result.verdict is Verdict.PASSED
     assert result.detail == "service `echo starting; exec sleep 600` was never ready: starting"
 
 
-@needs_namespaces
-def test_a_service_may_go_into_the_background(tmp_path: Path, python: Path) -> None:
-    result = grade(tmp_path, python, (Service("python3 server.py & exit 0", 5000),), CLIENT)
+def test_a_server_of_datagrams_is_given_its_time(grade: Grade) -> None:
+    server = (
+        "import socket, time\ns = socket.socket(type=socket.SOCK_DGRAM); s.bind(('localhost', 5000)); time.sleep(600)"
+    )
+    services = (Service("exec python3 datagrams.py", 5000, 0.5),)
+    result = grade(services, "def test_a(): pass", **{"datagrams.py": server})
     assert (result.verdict, result.detail) == (Verdict.PASSED, "")
 
 
-@needs_namespaces
-def test_a_service_that_floods_its_output_blocks_nothing(tmp_path: Path, python: Path) -> None:
+def test_a_service_may_go_into_the_background(grade: Grade) -> None:
+    result = grade((Service("python3 server.py & exit 0", 5000),), CLIENT)
+    assert (result.verdict, result.detail) == (Verdict.PASSED, "")
+
+
+def test_a_service_that_floods_its_output_blocks_nothing(grade: Grade) -> None:
     test = "import time\ndef test_a(): time.sleep(0.3)"
-    result = grade(tmp_path, python, (Service("yes flood"),), test)
+    result = grade((Service("yes flood"),), test)
     assert (result.verdict, result.counts) == (Verdict.PASSED, Counts(passed=1))
 
 
-def test_services_run_without_namespaces_too(tmp_path: Path, python: Path) -> None:
+def test_services_run_at_every_level_and_end_with_the_tests(place: Path, python: Path, level_boxes: Boxes) -> None:
     test = "import time, os\ndef test_a():\n    while not os.path.exists('up'): time.sleep(0.02)"
-    project = write_project(tmp_path / "project", {"test_it.py": test})
-    runner = ModuleRunner(tmp_path / "work", SHARED, lock_folder=tmp_path / "lock")
-    service = Service(f"touch up; sleep 600; echo {tmp_path}")
+    project = write_project(place / "project", {"test_it.py": test})
+    runner = ModuleRunner(place / "work", level_boxes, lock_folder=place / "lock")
+    service = Service(f"touch up; sleep 600; echo {place}")
     report = runner.run(RunRequest(project, "test_it.py", python, python.parent, 60.0, (service,)))
     assert report.counts == Counts(passed=1)
-    assert processes_with(f"echo {tmp_path}") == []
+    assert processes_with(f"echo {place}") == []

@@ -1,0 +1,93 @@
+"""The last steps before foreign code: what a process of a box gives up before it becomes the tests or a service.
+
+In this order, since each step needs what the next one takes away: descriptors, limits, a user namespace of its own
+(which has no rights over the box's other namespaces), the limit of processes (counted from the innermost one on),
+capabilities, no_new_privs, Landlock, seccomp.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from contextlib import suppress
+
+from testmesh.testing import landlock, seccomp
+from testmesh.testing.namespaces import (
+    NEWUSER,
+    die_with_parent,
+    drop_capabilities,
+    map_ids,
+    no_new_privileges,
+    set_dumpable,
+    unshare,
+    write_file,
+)
+from testmesh.testing.private_root import USER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, NoReturn
+
+_FIRST_TO_KILL = "1000"  # where the machine is out of memory
+
+
+def become_test(request: dict[str, Any], argv: list[str], output: tuple[int, int], passed: Sequence[int]) -> NoReturn:
+    """Confine this process, a fork of the box's supervisor, and run `argv` in it."""
+    # A group of its own, but not a session: a session's leader is hung up when a terminal opened by a test is closed.
+    os.setpgid(0, 0)
+    set_dumpable(True)  # else its own /proc/self belongs to root
+    if os.getppid() > 1:
+        die_with_parent()
+    _default_signals()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(output[0], 1)
+    os.dup2(output[1], 2)
+    for descriptor in passed:
+        os.set_inheritable(descriptor, True)
+    os.umask(0o022)
+    with suppress(OSError):
+        write_file("/proc/self/oom_score_adj", _FIRST_TO_KILL)
+    for name, value in request["limits"].items():
+        _limit(name, value)
+    confine(request)
+    os.chdir(request["cwd"])
+    os.execve(argv[0], argv, request["env"])  # noqa: S606 - the box is there to run this
+
+
+def confine(request: dict[str, Any]) -> None:
+    """Raises OSError where a step is refused that the request asks for."""
+    if request["user_namespace"]:
+        inside = os.geteuid(), os.getegid()
+        unshare(NEWUSER)
+        map_ids("self", USER, *inside)
+    if request["processes"] and (request["user_namespace"] or request["uid"] is not None):
+        _limit("RLIMIT_NPROC", request["processes"])  # else it would count all that this user runs on the host
+    if request["level"] == "none":
+        with suppress(OSError):
+            drop_capabilities()
+        no_new_privileges()
+        return
+    drop_capabilities()
+    no_new_privileges()
+    if request["landlock"] is not None:
+        landlock.restrict(request["landlock"]["read"], request["landlock"]["write"], request["landlock"]["abi"])
+    program = seccomp.filter_program(os.uname().machine)
+    if program is not None:
+        seccomp.install(program)
+
+
+def _limit(name: str, value: int) -> None:
+    kind = getattr(resource, name)
+    hard = resource.getrlimit(kind)[1]
+    allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (allowed, allowed))
+
+
+def _default_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        with suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
