@@ -10,6 +10,7 @@ import requests
 
 from tests.support.docker import REPOSITORY, Stack, projects
 from tests.support.mesh import wait_for, zip_of
+from tests.support.ports import free_ports
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(300)]
 
@@ -73,6 +74,7 @@ def test_a_plain_up_gives_a_whole_mesh_with_one_secret(whole: Stack) -> None:
 
 def test_every_module_has_a_loopback_of_its_own_without_root(whole: Stack) -> None:
     assert {whole.get("/health", port)["loopback"] for port in whole.ports} == {"private"}
+    assert {whole.get("/health", port)["sandbox"] for port in whole.ports} == {"full"}
     assert whole.compose("exec", "-T", "cnode1", "id", "-u").strip() == "10001"
     status = whole.compose("exec", "-T", "cnode1", "cat", "/proc/1/status")
     assert "CapBnd:\t0000000000000000" in status
@@ -197,8 +199,6 @@ def _healthy(url: str) -> bool:
 
 
 def test_an_override_adds_nodes_to_the_mesh_and_the_entrance(whole: Stack) -> None:
-    from tests.support.mesh import free_ports
-
     more = free_ports(2)
     whole.files = ("docker-compose.yml", "docker/six-nodes.yml")
     whole.variables |= {f"CNODE{number}_PORT": str(port) for number, port in zip((5, 6), more, strict=True)}

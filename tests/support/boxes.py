@@ -3,10 +3,12 @@
 import contextlib
 import os
 import stat
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from testmesh.testing.box_request import BoxLimits
 from testmesh.testing.boxes import Boxes, open_boxes
 from testmesh.testing.folders import remove_tree
+from testmesh.testing.installers import find_uv
 from testmesh.testing.isolation import IsolationLevel
 
 LEVELS = ("full", "portable", "none", "shared")  # shared: none, without namespaces either
@@ -32,6 +35,20 @@ def reachable_python() -> Path:
 
 def _is_reachable(file: Path) -> bool:
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in file.parents)
+
+
+def reachable_environment(folder: Path) -> Path:
+    """The python of an environment with all that a node needs, which every user may run; this one's if it is such."""
+    base, uv = reachable_python(), find_uv()
+    if base == Path(sys.executable).resolve() or uv is None:
+        return Path(sys.executable)
+    environment = folder / "node-environment"
+    if not (environment / "bin" / "python").exists():
+        run = partial(subprocess.run, check=True, capture_output=True, timeout=300)
+        run([uv, "venv", "--python", base, environment])
+        requirements = Path(__file__).parents[2] / "requirements.txt"
+        run([uv, "pip", "install", "--python", environment / "bin" / "python", "--requirement", requirements])
+    return environment / "bin" / "python"
 
 
 def open_level(name: str, work: Path, limits: BoxLimits | None = None) -> Boxes:

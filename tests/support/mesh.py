@@ -4,8 +4,8 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,9 +17,13 @@ from typing import Any, TypeVar
 
 import requests
 
+from tests.support.once import made_once
+from tests.support.ports import reserved_ports
+
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "a-secret-of-the-tests"
 PATIENCE_S = 90.0
+SHARED_FOLDER = "TESTMESH_TESTS_FOLDER"  # names one that nodes of several tests have in common, where they may
 T = TypeVar("T")
 
 
@@ -29,6 +33,7 @@ class RunningNode:
     folder: Path
     environ: dict[str, str]
     process: "subprocess.Popen[bytes] | None" = None
+    python: str = sys.executable
 
     @property
     def address(self) -> str:
@@ -49,7 +54,7 @@ class RunningNode:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "src" / "run_node.py")],
+                [self.python, str(ROOT / "src" / "run_node.py")],
                 env=self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -116,44 +121,72 @@ class RunningMesh:
 @contextlib.contextmanager
 def mesh(folder: Path, count: int, **settings: str) -> Iterator[RunningMesh]:
     """`count` joined nodes; `settings` are MESH_ variables for all of them."""
-    running = RunningMesh()
-    ports = free_ports(count)
-    for port in ports:
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("MESH_")}
-        node = RunningNode(port, folder, environ)
-        environ |= {
-            "MESH_PORT": str(port),
-            "MESH_SECRET": SECRET,
-            "MESH_DATA_DIR": str(node.data),
-            "MESH_BOOTSTRAP": "" if port == ports[0] else f"127.0.0.1:{ports[0]}",
-        } | settings
-        running.nodes.append(node)
+    shared = os.environ.get(SHARED_FOLDER)
+    built = made_once(Path(shared), "built", _build_environment) if shared else None
+    with reserved_ports(count) as ports:
+        nodes = [_node(folder, port, ports[0], settings) for port in ports]
+        if built is not None:
+            for node in nodes:
+                _link_environments(built, node.data)
+        with _running(nodes) as running:
+            yield running
+
+
+@contextlib.contextmanager
+def _running(nodes: list[RunningNode]) -> Iterator[RunningMesh]:
+    running = RunningMesh(nodes)
     try:
-        for node in running.nodes:
+        for node in nodes:
             node.start()
         running.wait_joined()
         yield running
     except BaseException:
-        for node in running.nodes:
+        for node in nodes:
             if node.log.exists():
                 sys.stderr.write(f"--- {node.log.name}\n{node.log.read_text(errors='replace')[-6000:]}\n")
         raise
     finally:
-        for node in running.nodes:
+        for node in nodes:
             if node.process is not None and node.process.poll() is None:
                 node.kill()
 
 
+def _node(folder: Path, port: int, first: int, settings: Mapping[str, str]) -> RunningNode:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MESH_")}
+    node = RunningNode(port, folder, environ)
+    environ |= {
+        "MESH_PORT": str(port),
+        "MESH_SECRET": SECRET,
+        "MESH_DATA_DIR": str(node.data),
+        "MESH_BOOTSTRAP": "" if port == first else f"127.0.0.1:{first}",
+    }
+    environ |= settings
+    return node
+
+
+def _build_environment(folder: Path) -> None:
+    """That of projects without requirements, by a node with its data below `folder`."""
+    with reserved_ports(1) as (port,), _running([_node(folder, port, port, {})]) as running:
+        running[0].wait_done(running[0].submit(zip_of({"p/test_a.py": "def test_a():\n    pass\n"})))
+
+
+def _link_environments(built: Path, data: Path) -> None:
+    """As if the node had built them; that takes longer than most tests. Nothing writes into an environment's files."""
+    for environments in built.glob("data_*/environments"):
+        shutil.copytree(environments, data / environments.name, symlinks=True, copy_function=os.link)
+
+
 def wait_for(condition: Callable[[], T | None], patience: float = PATIENCE_S, what: str = "the condition") -> T:
     """What `condition` gives once that is true. Fails after `patience` seconds."""
-    deadline = time.monotonic() + patience
+    begun = time.monotonic()
     while True:
         found = condition()
         if found:
             return found
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - begun
+        if waited > patience:
             raise AssertionError(f"waited {patience:.0f} s in vain for {what}; the last was {found!r}")
-        time.sleep(0.05)
+        time.sleep(min(max(0.02, waited / 10), 0.25))  # asking takes processor time from what is waited for
 
 
 def ended(document: dict[str, Any]) -> dict[str, Any] | None:
@@ -164,12 +197,6 @@ def children(pid: int) -> list[int]:
     """Its child processes, not their children."""
     found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout
     return [int(line) for line in found.split()]
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as opened:
-        sockets = [opened.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [taken.getsockname()[1] for taken in sockets]
 
 
 def zip_of(files: Mapping[str, str | bytes]) -> bytes:

@@ -15,7 +15,7 @@ import signal
 import time
 from contextlib import suppress
 
-from testmesh.testing import cgroups, process_tree
+from testmesh.testing import cgroups, process_tree, shared_memory
 from testmesh.testing.folder_size import folder_size
 from testmesh.testing.namespaces import (
     NEWNET,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from testmesh.testing.supervisor import Pipes
 
 _LOOK_S = 0.2  # how often what a run uses is looked at
-_LOOK_AT_DISK_S = 1.0
+_LOOK_AT_DISK_S = 0.5
 _AGAIN_S = 0.02
 _SPARE_TASKS = 8  # the box's own, and those of services, each of which has a count of its own
 _END_S = 2.0  # for process 1 to end by itself once the lifeline has ended
@@ -83,7 +83,14 @@ def run(request: dict[str, Any], pipes: Pipes) -> None:
         if not flags & NEWPID:
             _sweep(request["uid"])
         over_group = _leave_group(group)
+        if _shares_memory(request):
+            shared_memory.remove_of(request["uid"])
     pipes.say(cpu_time=cpu_time, over=over or over_group)
+
+
+def _shares_memory(request: dict[str, Any]) -> bool:
+    """Whether what it leaves in shared memory is the machine's, and can be told by its owner."""
+    return request["root"] is None and request["uid"] is not None
 
 
 def _enter_group(request: dict[str, Any], pid: int) -> cgroups.Groups | None:
@@ -156,7 +163,7 @@ class _Watch:
         while True:
             used = self._reap()
             if used is not None:
-                return over, max(self._cpu_time, used)
+                return over or self._over_disk(), max(self._cpu_time, used)
             found = [descriptor for descriptor, _ in poll.poll(_LOOK_S * 1000)]
             if self._wake in found:
                 os.read(self._wake, 4096)
@@ -189,11 +196,19 @@ class _Watch:
             return "memory"
         if request["cpu_time"] and usage.cpu_s > request["cpu_time"]:
             return "processor time"
-        if request["folder"] and time.monotonic() >= self._disk_due:
+        if time.monotonic() >= self._disk_due:
             self._disk_due = time.monotonic() + _LOOK_AT_DISK_S
-            if folder_size(request["folder"], request["disk"]) > request["disk"]:
-                return "disk"
+            return self._over_disk()
         return ""
+
+    def _over_disk(self) -> str:
+        request = self._request
+        if not request["folder"]:
+            return ""
+        size = folder_size(request["folder"], request["disk"])
+        if _shares_memory(request):
+            size += shared_memory.size_of(request["uid"], request["disk"])
+        return "disk" if size > request["disk"] else ""
 
     def _is_really_over(self) -> bool:
         """Twice, since a process that is just being started seems to have all its parent's memory."""

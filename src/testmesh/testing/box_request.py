@@ -99,7 +99,7 @@ def _root(command: BoxCommand, limits: BoxLimits, files: MachineFiles) -> dict[s
 def _landlock(command: BoxCommand, level: IsolationLevel, files: MachineFiles) -> dict[str, Any] | None:
     if level.sandbox != "portable":
         return None
-    etc = [*files.etc, *files.etc_network, "/etc/passwd", "/etc/group"]
+    etc = [*files.etc, *files.etc_network]
     links = [path for path, _ in files.links]
     return {
         "read": [*files.folders, *links, *etc, "/proc", "/dev", *command.read],

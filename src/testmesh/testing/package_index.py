@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 _CREDENTIALS = re.compile(r"//[^/\s]*@")
 _SECTIONS = ("global", "install")  # the later one wins, as in pip
@@ -72,8 +73,9 @@ class PackageIndex:
 
     def files(self) -> tuple[Path, ...]:
         """Folders and files of this machine that it names."""
-        named = (self.certificate, *(link.removeprefix("file://") for link in self.find_links))
-        return tuple(Path(place) for place in named if place.startswith("/"))
+        links = (self.index_url, *self.extra_index_urls, *self.find_links)
+        named = (self.certificate, *(link.removeprefix("file://") for link in links))
+        return tuple(Path(unquote(place)) for place in named if place.startswith("/"))
 
 
 def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:

@@ -33,7 +33,8 @@ _X32_BIT, _X32_FIRST, _X32_LAST = 0x40000000, 512, 547
 
 # NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. NEWTIME is a part of clone's signal number, no flag.
 _CLONE_NEW = 0x7E020000
-_FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK: libc asks the kernel for addresses through it
+_FAMILIES = (1, 2, 10)  # AF_UNIX, AF_INET, AF_INET6
+_NETLINK, _NETLINK_ROUTE = 16, 0  # through which libc asks the kernel for addresses; audit and others are refused
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 
 # Numbers on (x86_64, aarch64); None where there is no such call.
@@ -151,6 +152,8 @@ def filter_program(machine: str) -> bytes | None:
     program += _when(_EQUAL, _CLONE[column], _argument(0), *_when(_ANY_BIT, _CLONE_NEW, refuse), allow)
     program += _when(_EQUAL, _CLONE3[column], unknown)
     families = [instruction for family in _FAMILIES for instruction in _when(_EQUAL, family, allow)]
+    routes = (_argument(2), *_when(_EQUAL, _NETLINK_ROUTE, allow), _fail(errno.EPROTONOSUPPORT))
+    families += _when(_EQUAL, _NETLINK, *routes)
     for call in (_SOCKET, _SOCKETPAIR):
         program += _when(_EQUAL, call[column], _argument(0), *families, no_family)
     # Of another process: the one that watches the tests may have the same uid.

@@ -267,6 +267,8 @@ def test_calls_of_another_architecture_kill(machine: str, call: int, other: str)
             for name in ("socket", "socketpair")
             for family in (0, 3, 9, 17, 29, 30, 38, 40, 44, 2**32 - 1)
         ],
+        *[("socket", (16, 3, protocol), "EPROTONOSUPPORT") for protocol in (4, 9, 12, 15, 16)],  # netlink: not routes
+        ("socket", (16, 3, HIGH | 9), "EPROTONOSUPPORT"),
         ("socket", (HIGH | 40, 1), "EAFNOSUPPORT"),
         ("socket", (40, 1, 2), "EAFNOSUPPORT"),
         ("socket", (HIGH | 2, 1), "allow"),
