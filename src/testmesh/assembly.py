@@ -89,7 +89,8 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
         seal_key=secret,
         slots=settings.slots or default_slots(),
         isolation={"sandbox": isolation.sandbox, "loopback": isolation.loopback, "cause": isolation.cause},
-        closers=(commands.close, boxed.close, boxes.close),
+        closers=(commands.close, boxed.close),
+        last_closers=(boxes.close,),
         data_lock=lock,
     )
     node: Node[PreparedProject] = Node(parts, lambda ensure_archive: MeshBench(workshop, ensure_archive))

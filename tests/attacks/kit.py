@@ -163,12 +163,19 @@ def parent() -> int:
         return next(int(line.split()[1]) for line in file if line.startswith("PPid:"))
 
 
+def _is_of_this_box(pid: str) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/user") == os.readlink("/proc/self/ns/user") != TARGET["ns"]["user"]
+    except OSError:
+        return False
+
+
 def other_processes() -> list[int]:
     """Process ids that may be looked at: all of an own namespace; else only those that belong to the node."""
     found = []
     own = os.readlink("/proc/self")
     for name in os.listdir("/proc"):
-        if not name.isdigit() or name == own:
+        if not name.isdigit() or name == own or _is_of_this_box(name):
             continue
         if not proc_is_own():
             try:

@@ -277,3 +277,14 @@ def test_hashes_of_some_lines_do_not_demand_them_of_all(real_installer: Installe
     installation = wanted(tmp_path, f"alpha==1.0 --hash=sha256:{digest}", "beta")
     real_installer.install(installation)
     assert says(installation, "import alpha, beta; print(alpha.version)") == "1.0"
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "constraints.txt"])
+def test_a_link_in_the_work_folder_is_not_written_through(real_installer: Installer, tmp_path: Path, name: str) -> None:
+    installation = wanted(tmp_path, "alpha", constraints=("alpha<2",))
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (installation.work / name).symlink_to(victim)
+    real_installer.install(installation)
+    assert victim.read_text() == "mine"
+    assert says(installation, "import alpha; print(alpha.version)") == "1.0"

@@ -228,7 +228,8 @@ def test_results_that_come_while_the_disk_is_full_are_not_lost(small_disk: Path,
         "import pathlib, time\n\ndef test_waits():\n"
         f"    while not pathlib.Path({str(gate)!r}).exists():\n        time.sleep(0.05)\n"
     )
-    with mesh(tmp_path, 1, MESH_DATA_DIR=str(small_disk / "data")) as running:
+    # Level none, so that the tests see the gate.
+    with mesh(tmp_path, 1, MESH_DATA_DIR=str(small_disk / "data"), MESH_SANDBOX="none") as running:
         node = running[0]
         evaluation_id = node.submit(zips.make_zip({f"p{number}/test_a.py": waits for number in range(3)}))
         wait_for(lambda: node.get(f"/evaluation/{evaluation_id}")["_run_info"]["running"] == 3, what="all to run")

@@ -11,7 +11,8 @@ import requests
 
 from testmesh.local import nginx
 from testmesh.local.health import wait_until
-from tests.support.nginx import Seen, Upstream, free_port, raw, running_nginx, upstreams
+from tests.support.nginx import Seen, Upstream, raw, running_nginx, upstreams
+from tests.support.ports import reserved_ports
 
 pytestmark = pytest.mark.skipif(nginx.find_nginx() is None, reason="Nginx is not installed")
 
@@ -178,7 +179,7 @@ def test_an_upload_that_a_node_had_taken_is_not_sent_again(entrance: int, nodes:
 
 
 def test_without_a_node_the_answer_is_a_problem(tmp_path: Path) -> None:
-    with running_nginx(tmp_path / "nginx", [f"127.0.0.1:{free_port()}"]) as port:
+    with reserved_ports(1) as (nobody,), running_nginx(tmp_path / "nginx", [f"127.0.0.1:{nobody}"]) as port:
         answers = [requests.get(f"http://127.0.0.1:{port}/stats", timeout=20) for _ in range(2)]
     for answer in answers:
         assert_problem(answer, 502)

@@ -94,10 +94,13 @@ def test_a_branch_and_a_commit_may_be_named(github: FakeGitHub, shared: RunningM
     assert {source["commit"] for source in record(shared[0], evaluation_id)["sources"]} == {commit}
 
 
-def test_sources_are_pinned_and_on_both_nodes_before_a_module_starts(
-    github: FakeGitHub, shared: RunningMesh, tmp_path: Path
-) -> None:
-    gate = tmp_path / "gate"
+def test_sources_are_pinned_and_on_both_nodes_before_a_module_starts(github: FakeGitHub, tmp_path: Path) -> None:
+    # Level none, so that the test sees the gate.
+    with mesh(tmp_path, 2, MESH_GITHUB_API=github.api, MESH_SANDBOX="none") as running:
+        _check_pinned(github, running, tmp_path / "gate")
+
+
+def _check_pinned(github: FakeGitHub, shared: RunningMesh, gate: Path) -> None:
     waits = (
         "import pathlib, time\n\ndef test_waits():\n"
         f"    while not pathlib.Path({str(gate)!r}).exists():\n        time.sleep(0.05)\n"

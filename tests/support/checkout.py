@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from testmesh.local.address import is_port_free
+from tests.support.ports import reserved_ports
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -95,20 +94,12 @@ def checkout(folder: Path) -> Iterator[Checkout]:
     for name in ("boot.sh", "default.conf", "src/local_node.py"):
         shutil.copy(REPOSITORY / name, folder / name)
     (folder / "src" / "run_node.py").write_text(_FAKE_NODE)
-    first = free_ports(5)
-    made = Checkout(folder, first, first + 4)
-    try:
-        yield made
-    finally:
-        made.run("--down")
-
-
-def free_ports(count: int) -> int:
-    """The first of so many free ports in a row, below those that the kernel hands out."""
-    while True:
-        first = random.randrange(15_000, 32_000)  # tests side by side seldom meet
-        if all(is_port_free(first + offset) for offset in range(count)):
-            return first
+    with reserved_ports(5) as (first, *_, last):
+        made = Checkout(folder, first, last)
+        try:
+            yield made
+        finally:
+            made.run("--down")
 
 
 def _no_caches(_folder: str, names: list[str]) -> list[str]:

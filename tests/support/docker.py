@@ -17,7 +17,8 @@ import requests
 from testmesh.local import engine
 from testmesh.local.engine import Engine
 from testmesh.local.errors import LocalError
-from tests.support.mesh import ended, free_ports, wait_for
+from tests.support.mesh import ended, wait_for
+from tests.support.ports import free_ports
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 _BASES = {"BASE_IMAGE": "python:3.12-slim-bookworm", "NGINX_IMAGE": "nginx:1.28"}

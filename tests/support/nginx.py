@@ -12,6 +12,7 @@ from pathlib import Path
 
 from testmesh.local import nginx
 from testmesh.local.health import wait_until
+from tests.support.ports import reserved_ports
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -122,22 +123,16 @@ def running_nginx(folder: Path, nodes: list[str]) -> Iterator[int]:
     """The port where Nginx listens, in front of `nodes`."""
     program = nginx.find_nginx()
     assert program is not None
-    port = free_port()
-    nginx.prepare(folder, (REPOSITORY / "default.conf").read_text(), port, nodes)
-    process = subprocess.Popen(nginx.command(program, folder), stdin=subprocess.DEVNULL)
-    try:
-        assert wait_until(lambda: listens(port) or process.poll() is not None, 20)
-        assert process.poll() is None, (folder / "error.log").read_text()
-        yield port
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with reserved_ports(1) as (port,):
+        nginx.prepare(folder, (REPOSITORY / "default.conf").read_text(), port, nodes)
+        process = subprocess.Popen(nginx.command(program, folder), stdin=subprocess.DEVNULL)
+        try:
+            assert wait_until(lambda: listens(port) or process.poll() is not None, 20)
+            assert process.poll() is None, (folder / "error.log").read_text()
+            yield port
+        finally:
+            process.terminate()
+            process.wait(20)
 
 
 def listens(port: int) -> bool:

@@ -69,6 +69,7 @@ class Parts:
     isolation: dict[str, Any]  # what /health says of the box: sandbox, loopback, cause
     data_lock: IO[bytes] | None = None  # open as long as the node lives
     closers: tuple[Callable[[], None], ...] = ()  # called at the stop, before the threads are waited for
+    last_closers: tuple[Callable[[], None], ...] = ()  # called once no module runs any more
 
 
 EnsureArchive = Callable[[str, Iterable[str]], Path]  # digest, likely holders
@@ -169,16 +170,11 @@ class Node(Generic[P]):
 
     def stop(self) -> None:
         self._stopped.set()
-        for close in self._parts.closers:
-            close()
-        self._mesh.stop()
-        self._coordinator.stop()
-        self._worker.stop()
-        for room in (self._intake, self._sources, self._reads, self._replicator):
-            room.stop()
-        self._cleaner.stop()
-        self._file.stop()
-        self._parts.store.close()
+        parts = self._parts
+        rooms = (self._intake, self._sources, self._reads, self._replicator, self._cleaner, self._file)
+        first = (*parts.closers, self._mesh.stop, self._coordinator.stop, self._worker.stop, *parts.last_closers)
+        for end in (*first, *(room.stop for room in rooms), parts.store.close):
+            end()
         if self._parts.data_lock is not None:
             self._parts.data_lock.close()
 

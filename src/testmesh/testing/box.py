@@ -31,8 +31,9 @@ from testmesh.testing.namespaces import (
     set_dumpable,
     set_host_name,
 )
-from testmesh.testing.private_root import Sources, build
+from testmesh.testing.private_root import CodeTooLargeError, Sources, build
 from testmesh.testing.supervisor import Supervisor, wake_at_child_end
+from testmesh.testing.unnamed_files import unnamed_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from testmesh.testing.supervisor import Pipes
 
 _LOOK_S = 0.2  # how often what a run uses is looked at
-_LOOK_AT_DISK_S = 0.5
+_LOOK_CLOSELY_S = 0.5  # at disk and unnamed files
 _AGAIN_S = 0.02
 _SPARE_TASKS = 8  # the box's own, and those of services, each of which has a count of its own
 _END_S = 2.0  # for process 1 to end by itself once the lifeline has ended
@@ -58,6 +59,9 @@ def run(request: dict[str, Any], pipes: Pipes) -> None:
         adopt_orphans()  # so that all descendants can be found and killed
     wake = wake_at_child_end()
     gates = _Gates()
+    if request["uid"] is not None:
+        for descriptor in (pipes.stdout, pipes.stderr):
+            os.fchown(descriptor, request["uid"], request["uid"])  # so that /dev/stdout can be opened
     own = os.geteuid(), os.getegid()
     pid = fork_into(flags) if flags else os.fork()
     if pid == 0:
@@ -85,7 +89,8 @@ def run(request: dict[str, Any], pipes: Pipes) -> None:
         over_group = _leave_group(group)
         if _shares_memory(request):
             shared_memory.remove_of(request["uid"])
-    pipes.say(cpu_time=cpu_time, over=over or over_group)
+    exceeded = {"over": over or over_group} if over or over_group else {}
+    pipes.say(cpu_time=cpu_time, **exceeded)
 
 
 def _shares_memory(request: dict[str, Any]) -> bool:
@@ -120,7 +125,8 @@ class _Gate:
 
     def open(self) -> None:
         os.close(self._reading)
-        os.write(self._writing, b"x")
+        with suppress(BrokenPipeError):  # the other has ended, and said why
+            os.write(self._writing, b"x")
         os.close(self._writing)
 
     def wait(self) -> bool:
@@ -152,14 +158,14 @@ class _Watch:
         self._pid, self._wake = pid, wake
         self._tree = pid if request["namespaces"] & NEWPID else os.getpid()  # where orphans go
         self._cpu_time = 0.0
-        self._disk_due = time.monotonic() + _LOOK_AT_DISK_S
+        self._due = time.monotonic() + _LOOK_CLOSELY_S
 
     def until_end(self, lifeline: int) -> tuple[str, float]:
         """The limit that was exceeded, or "", and the processor seconds used."""
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         poll.register(lifeline, select.POLLIN)
-        over, kill_at = "", None
+        over, kill_at = "", time.monotonic() + self._request["wall"]  # should the node be stopped itself
         while True:
             used = self._reap()
             if used is not None:
@@ -169,10 +175,10 @@ class _Watch:
                 os.read(self._wake, 4096)
                 continue
             if lifeline in found:
-                kill_at = time.monotonic() + _END_S
+                kill_at = min(kill_at, time.monotonic() + _END_S)
                 poll.unregister(lifeline)
             over = over or self._over_limit()
-            if over or (kill_at is not None and time.monotonic() >= kill_at):
+            if over or time.monotonic() >= kill_at:
                 self._kill()
 
     def _reap(self) -> float | None:
@@ -188,18 +194,25 @@ class _Watch:
         request = self._request
         usage = process_tree.usage(self._tree)
         self._cpu_time = max(self._cpu_time, usage.cpu_s)
-        if self._group is not None and cgroups.was_over(self._group) == "memory":
-            return "memory"
         if request["processes"] and usage.tasks > request["processes"] + _SPARE_TASKS:
             return "processes"
-        if request["memory"] and usage.memory > request["memory"] and self._is_really_over():
-            return "memory"
         if request["cpu_time"] and usage.cpu_s > request["cpu_time"]:
             return "processor time"
-        if time.monotonic() >= self._disk_due:
-            self._disk_due = time.monotonic() + _LOOK_AT_DISK_S
+        is_due = time.monotonic() >= self._due
+        if request["memory"] and self._over_memory(usage.memory, is_due):
+            return "memory"
+        if is_due:
+            self._due = time.monotonic() + _LOOK_CLOSELY_S
             return self._over_disk()
         return ""
+
+    def _over_memory(self, used: int, is_due: bool) -> bool:
+        limit = self._request["memory"]
+        if self._group is not None and cgroups.was_over(self._group) == "memory":
+            return True
+        if is_due and self._group is None and unnamed_bytes(self._tree, in_memory=True) > limit:
+            return True  # a control group would have counted it
+        return used > limit and self._is_really_over()
 
     def _over_disk(self) -> str:
         request = self._request
@@ -208,6 +221,7 @@ class _Watch:
         size = folder_size(request["folder"], request["disk"])
         if _shares_memory(request):
             size += shared_memory.size_of(request["uid"], request["disk"])
+        size += unnamed_bytes(self._tree, in_memory=False)
         return "disk" if size > request["disk"] else ""
 
     def _is_really_over(self) -> bool:
@@ -249,6 +263,8 @@ def _become_process_1(request: dict[str, Any], pipes: Pipes, gates: _Gates, own:
         _enter(request, gates, own)
         Supervisor(request, pipes).run()
         code = 0
+    except CodeTooLargeError:
+        pipes.say(over="disk")
     except BaseException as error:  # noqa: BLE001 - the forked copy must not go on
         number = error.errno if isinstance(error, OSError) else None
         pipes.say(error=f"{type(error).__name__}: {error}", errno=number)
@@ -279,6 +295,8 @@ def _enter(request: dict[str, Any], gates: _Gates, own: tuple[int, int]) -> None
             set_host_name("box")
     if root is not None and sources is not None:
         build(root, sources, request["fresh_proc"])
+        if not request["fresh_proc"]:
+            request["proc"] = f"/proc/self/fd/{sources.proc}"  # which can be written, unlike the one that is shown
     gates.begin.wait_or_end()
     set_dumpable(False)  # nothing in the box may look into this process
     for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):

@@ -1,6 +1,7 @@
 """One box as the node sees it: what it is told, what comes back, and its end in time."""
 
 import contextlib
+import fcntl
 import json
 import os
 import selectors
@@ -14,9 +15,11 @@ from typing import Any
 from testmesh.errors import InfrastructureError
 from testmesh.testing.cancellation import Cancellation
 from testmesh.testing.launcher_process import LauncherProcess
+from testmesh.testing.namespaces import NEWPID
 
 MAX_OUTPUT = 1024 * 1024  # bytes of the process's own output beyond which a report says that it was cut
 KEPT_OUTPUT = 64 * 1024  # bytes of its end that a report has, of each stream
+_SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ
 _START_S = 60.0  # for a box to be made, services aside
 _END_S = 15.0  # for everything in it to be killed
 
@@ -73,12 +76,16 @@ class BoxProcess:
         Raises:
             InfrastructureError: no process or no descriptor is to be had.
         """
+        self._launcher = launcher
         self._request = request
+        self._is_out_of_reach = bool(request["namespaces"] & NEWPID)  # nothing in the box can hurt what watches it
         self._timeout_s = timeout_s
         self._stdout, self._stderr, self._answers = Tail(KEPT_OUTPUT), Tail(KEPT_OUTPUT), bytearray()
         self._answered: dict[str, Any] = {}
         self._timed_out = False
         self._cancelled = False
+        self._hangs = False
+        self._killed_at: float | None = None
         self._started_at: float | None = None
         self._ended_at: float | None = None
         with contextlib.ExitStack() as on_failure, contextlib.ExitStack() as always:
@@ -131,16 +138,17 @@ class BoxProcess:
     def _send_request(self) -> None:
         if self._lifeline is None:
             return
-        data = memoryview(json.dumps(self._request).encode() + b"\n")
-        with contextlib.suppress(BrokenPipeError):  # it is dead already: the missing answers tell
-            while data:
-                data = data[os.write(self._lifeline, data) :]
+        data = json.dumps(self._request).encode() + b"\n"
+        with contextlib.suppress(OSError):  # it is dead already, or stopped: the missing answers tell
+            os.set_blocking(self._lifeline, False)
+            fcntl.fcntl(self._lifeline, _SET_PIPE_SIZE, max(len(data), 4096))
+            os.write(self._lifeline, data)
 
     def _loop(self, selector: selectors.BaseSelector) -> None:
         begun = time.monotonic()
         services = self._request["services"]
         waiting = sum(one["seconds"] if one["port"] is None else one["timeout_s"] for one in services)
-        killed_at: float | None = None
+        killed_at = self._killed_at
         while self._status in selector.get_map():
             if killed_at is not None:
                 deadline = killed_at + _END_S
@@ -152,11 +160,12 @@ class BoxProcess:
                 _read(selector, key)
             is_late = time.monotonic() >= deadline and self._status in selector.get_map()
             if is_late and killed_at is not None:
-                return  # the launcher's process hangs; what it watches is closed, so it ends when it can
+                self._hangs = True  # what it watches is closed, so it ends when it can
+                return
             if killed_at is None and (is_late or self._cancelled):
                 self._timed_out = not self._cancelled and self._ended_at is None
                 self._end_box()
-                killed_at = time.monotonic()
+                self._killed_at = killed_at = time.monotonic()
         # All processes are dead, so what is left in the pipes is all there is; a survivor must not hold us up.
         for key in list(selector.get_map().values()):
             _read(selector, key, at_most=1024 * 1024)
@@ -165,12 +174,13 @@ class BoxProcess:
         *lines, rest = (self._answers + data).split(b"\n")
         self._answers = bytearray(rest)
         for line in lines:
-            self._answered |= json.loads(line)
-        if self._ended_at is None and "exit" in self._answered:
-            self._ended_at = time.monotonic()
+            with contextlib.suppress(ValueError):  # its writer was killed in the middle
+                self._answered = {**json.loads(line), **self._answered}  # the first reason is the right one
         if self._started_at is None and "started" in self._answered:
             self._started_at = time.monotonic()
             on_started()
+        if self._ended_at is None and "exit" in self._answered:
+            self._ended_at = time.monotonic()
 
     def _cancel(self, _: bytes) -> None:
         self._cancelled = self._ended_at is None
@@ -186,10 +196,17 @@ class BoxProcess:
     def _end(self) -> BoxEnd:
         answered, cause = self._answered, ""
         has_run = bool(self._request["services"]) and "made" in answered  # then foreign code may be what is in the way
-        if self._started_at is None and not self._cancelled and not has_run:
+        over = answered.get("over", "")
+        if self._hangs:
+            cause = "its processes do not end"
+        elif self._started_at is None and not self._cancelled and not has_run and not over:
             cause = answered.get("error") or answered.get("refused") or "it did not start in time"
         elif not has_run:
             cause = answered.get("refused", "")
+        if not cause and "cpu_time" not in answered and self._killed_at is None and self._is_out_of_reach:
+            cause = "the process that watches the run was killed"
+        if not answered and not self._cancelled:
+            self._launcher.replace()  # it may be stopped, or stuck
         if cause:
             raise BoxError(cause, answered.get("errno"))
         ended_at = self._ended_at or time.monotonic()
@@ -197,8 +214,8 @@ class BoxProcess:
             exit_code=self._answered.get("exit"),
             timed_out=self._timed_out,
             cancelled=self._cancelled,
-            over_limit=self._answered.get("over", ""),
-            duration=ended_at - (self._started_at or ended_at),
+            over_limit=over,
+            duration=max(0.0, ended_at - (self._started_at or ended_at)),
             cpu_time=self._answered.get("cpu_time", 0.0),
             stdout=self._stdout.text(),
             stderr=self._stderr.text(),

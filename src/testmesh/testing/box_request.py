@@ -5,12 +5,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from testmesh.model import Service
-from testmesh.settings import GIB
+from testmesh.settings import GIB, MIB
 from testmesh.testing import namespaces
 from testmesh.testing.isolation import IsolationLevel
 from testmesh.testing.machine_files import MachineFiles
 
 _OPEN_FILES = 4096
+_PENDING_SIGNALS, _MESSAGE_QUEUES, _LOCKED_MEMORY = 1024, 819_200, 8 * MIB  # they count to the node's user too
+_SLACK_S = 60.0  # of wall time, after which a box ends by itself: the node should have ended it long before
 _DATA_TIMES = 2  # of the memory limit: what a process may reserve, for much of it is never used
 _CPU_TIMES = 2  # processor seconds for each second of wall time that a run may take
 
@@ -69,14 +71,18 @@ def box_request(
         "fresh_proc": level.fresh_proc,
         "landlock": _landlock(command, level, files),
         "limits": {
-            "RLIMIT_CORE": 0,
+            "RLIMIT_CORE": 1,  # 0 would still let a handler of the machine, which is root's, take a dump
             "RLIMIT_FSIZE": limits.disk,
             "RLIMIT_NOFILE": _OPEN_FILES,
+            "RLIMIT_SIGPENDING": _PENDING_SIGNALS,
+            "RLIMIT_MSGQUEUE": _MESSAGE_QUEUES,
+            "RLIMIT_MEMLOCK": _LOCKED_MEMORY,
             "RLIMIT_DATA": _DATA_TIMES * limits.memory,
             "RLIMIT_CPU": int(command.timeout_s * _CPU_TIMES) + 1,
         },
         "memory": limits.memory,
         "processes": limits.processes,
+        "wall": command.timeout_s + sum(max(one.timeout_s, one.seconds) for one in command.services) + _SLACK_S,
         "cpu_time": command.timeout_s * _CPU_TIMES,
         "folder": command.watched_folder,
         "disk": limits.disk,
@@ -87,17 +93,16 @@ def box_request(
 def _root(command: BoxCommand, limits: BoxLimits, files: MachineFiles) -> dict[str, Any]:
     etc = [*files.etc, *(files.etc_network if command.network else ())]
     return {
-        "read": [*files.folders, *etc, *_outermost(command.read)],
+        "read": _outermost([*files.folders, *etc, *command.read]),
         "write": list(command.write),
         "links": [list(link) for link in files.links],
         "code": None if command.code is None else list(command.code),
-        "files": {},
         "size": limits.disk,
     }
 
 
 def _landlock(command: BoxCommand, level: IsolationLevel, files: MachineFiles) -> dict[str, Any] | None:
-    if level.sandbox != "portable":
+    if not level.landlock:
         return None
     etc = [*files.etc, *files.etc_network]
     links = [path for path, _ in files.links]

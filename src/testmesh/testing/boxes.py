@@ -5,6 +5,8 @@ import itertools
 import logging
 import os
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,19 +35,29 @@ class Boxes:
     limits: BoxLimits
     files: MachineFiles
     cgroup: Any = None
-    _numbers: Any = field(default_factory=itertools.count)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+    _users: set[int] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def new_name(self) -> str:
         return f"run-{next(self._numbers)}"
 
-    def new_uid(self) -> int | None:
-        """The user of one run, where each has its own."""
+    @contextlib.contextmanager
+    def user(self) -> Iterator[int | None]:
+        """The user of one run, where each has its own; no other run has it meanwhile."""
         if not self.level.own_uid:
-            return None
-        uid = new_uid()
-        if uid is None:
-            raise InfrastructureError("this container maps too few users for a run to have one of its own")
-        return uid
+            yield None
+            return
+        with self._lock:
+            uid = new_uid(self._users)
+            if uid is None:
+                raise InfrastructureError("this container maps too few users for a run to have one of its own")
+            self._users.add(uid)
+        try:
+            yield uid
+        finally:
+            with self._lock:
+                self._users.discard(uid)
 
     def start(
         self,
@@ -108,27 +120,27 @@ def _try_level(boxes: Boxes, work: Path, python: Path) -> str:
     folder.mkdir(mode=0o755)
     is_full = boxes.level.sandbox == "full"
     seen = str(Path(__file__))
+    command = BoxCommand(
+        name="try",
+        argv=(str(python), "-I", "-S", "-c", _TRY, seen, "made"),
+        env={},
+        cwd="/box/code" if is_full else str(folder),
+        timeout_s=_TRY_S,
+        read=(seen, *environment_folders(python)),
+        write=() if is_full else (str(folder),),
+    )
     try:
-        uid = boxes.new_uid()
-        if uid is not None and not is_full:
-            os.chown(folder, uid, uid)
-        command = BoxCommand(
-            name="try",
-            argv=(str(python), "-I", "-S", "-c", _TRY, seen, "made"),
-            env={},
-            cwd="/box/code" if is_full else str(folder),
-            timeout_s=_TRY_S,
-            read=(seen, *environment_folders(python)),
-            write=() if is_full else (str(folder),),
-        )
-        end = boxes.start(command, uid=uid).follow(Cancellation())
+        with boxes.user() as uid:
+            if uid is not None and not is_full:
+                os.chown(folder, uid, uid)
+            end = boxes.start(command, uid=uid).follow(Cancellation())
     except BoxError as error:
         return sandbox_cause.explain(error.reason, error.errno, sandbox_cause.read_facts())
     except (InfrastructureError, OSError) as error:
         return str(error)
     finally:
         remove_tree(folder)
-    if end.exit_code:
+    if end.exit_code != 0:
         return f"Python does not run in it: {end.stderr.strip()[-300:] or f'exit status {end.exit_code}'}"
     return ""
 

@@ -32,8 +32,9 @@ _READ_ONLY = (
     "the control groups are mounted read-only here (Docker from 28 on and version 2 makes them writable with "
     "--security-opt writable-cgroups=true, Podman with --security-opt unmask=/sys/fs/cgroup)"
 )
-_NOT_ALONE = "other programs are in the node's control group: start the node as a systemd service with Delegate=yes"
-_NOT_GIVEN = "its controllers are not given to the node's group: start the node as a systemd service with Delegate=yes"
+_SYSTEMD = "start the node as a systemd service with Delegate=yes and KillMode=mixed"
+_NOT_ALONE = f"other programs are in the node's control group: {_SYSTEMD}"
+_NOT_GIVEN = f"its controllers are not given to the node's group: {_SYSTEMD}"
 
 
 class Groups:
@@ -144,7 +145,7 @@ def _switched_on(limits: Sequence[str]) -> str:
 
 def _why(error: OSError) -> str:
     if error.errno in (errno.EACCES, errno.EPERM):
-        return "this user may not change the node's control group: start it as a systemd service with Delegate=yes"
+        return f"this user may not change the node's control group: {_SYSTEMD}"
     return _READ_ONLY if error.errno == errno.EROFS else error.strerror or str(error)
 
 

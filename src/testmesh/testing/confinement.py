@@ -48,7 +48,7 @@ def become_test(request: dict[str, Any], argv: list[str], output: tuple[int, int
         os.set_inheritable(descriptor, True)
     os.umask(0o022)
     with suppress(OSError):
-        write_file("/proc/self/oom_score_adj", _FIRST_TO_KILL)
+        write_file(f"{request.get('proc', '/proc')}/self/oom_score_adj", _FIRST_TO_KILL)
     for name, value in request["limits"].items():
         _limit(name, value)
     confine(request)
@@ -61,10 +61,10 @@ def confine(request: dict[str, Any]) -> None:
     if request["user_namespace"]:
         inside = os.geteuid(), os.getegid()
         unshare(NEWUSER)
-        map_ids("self", USER, *inside)
-    if request["processes"] and (request["user_namespace"] or request["uid"] is not None):
+        map_ids("self", USER, *inside, proc=request.get("proc", "/proc"))
+    if request["processes"] and (request["uid"] is not None or (request["user_namespace"] and _counts_by_namespace())):
         _limit("RLIMIT_NPROC", request["processes"])  # else it would count all that this user runs on the host
-    if request["level"] == "none":
+    if request["level"] == "none" and request["landlock"] is None:
         with suppress(OSError):
             drop_capabilities()
         no_new_privileges()
@@ -76,6 +76,14 @@ def confine(request: dict[str, Any]) -> None:
     program = seccomp.filter_program(os.uname().machine)
     if program is not None:
         seccomp.install(program)
+
+
+def _counts_by_namespace() -> bool:
+    """Whether processes are counted for each user namespace: since Linux 5.14."""
+    with suppress(ValueError):
+        major, minor = os.uname().release.split(".")[:2]
+        return (int(major), int(minor)) >= (5, 14)
+    return False
 
 
 def _limit(name: str, value: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from testmesh.testing.project_files import tree_digest
 from testmesh.testing.requirements import RequirementSet
 
-_LAYOUT = 2  # raised when environments are built in another way, so that old ones are not used
+_LAYOUT = 3  # raised when environments are built in another way, so that old ones are not used
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,50 @@
 """What foreign code left in an environment is looked at once, before anything trusts it, and given its final modes."""
 
-import filecmp
+import errno
 import os
+import re
 import stat
 from pathlib import Path
 
 from testmesh.errors import EnvironmentFailedError, InfrastructureError
+from testmesh.testing.environment_key import Interpreter
 
 _MAX_DEPTH = 100
 _MAX_ENTRIES = 500_000
 _FOLDER, _FILE, _PROGRAM = 0o755, 0o644, 0o755
+_REPLACED = "a requirement replaces the environment's Python or its folder, which is not taken; remove it"
+_PYTHON = re.compile(r"python[0-9.]*t?")
 
 
-def seal(environment: Path, python: Path, interpreter: Path) -> int:
+def restore_python(environment: Path, interpreter: Interpreter) -> None:
+    """Make the environment's Pythons links to its interpreter again, whatever foreign code has put in their place.
+
+    Nothing that foreign code started may be left.
+
+    Raises:
+        EnvironmentFailedError: there is another Python besides, or no folder for them.
+        OSError: as the system reports it.
+    """
+    programs = environment / "bin"
+    ours = ("python", "python3", f"python{'.'.join(interpreter.version.split('.')[:2])}", interpreter.path.name)
+    names = [name for name in dict.fromkeys(ours) if _PYTHON.fullmatch(name)]
+    if programs.is_symlink():
+        raise EnvironmentFailedError(_REPLACED)
+    try:
+        for name in os.listdir(programs):  # noqa: PTH208
+            if _PYTHON.fullmatch(name) and name not in names:
+                raise EnvironmentFailedError(f"a requirement installs another Python ({name}); remove it")
+        for name in names:
+            (programs / name).unlink(missing_ok=True)
+            (programs / name).symlink_to(interpreter.path)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        raise EnvironmentFailedError(_REPLACED) from error
+
+
+def seal(environment: Path, interpreter: Interpreter) -> int:
     """Make everything the node's own, readable by all and writable by none but it. Gives its size in bytes on disk.
 
-    `python` is the environment's, which has to be a link to `interpreter`, or a copy of it.
+    Its Pythons are restored. Nothing that foreign code started may be left.
 
     Raises:
         EnvironmentFailedError: there is something in it that no installation makes: another Python, hard links (to
@@ -23,34 +52,41 @@ def seal(environment: Path, python: Path, interpreter: Path) -> int:
         InfrastructureError: it belongs to another user and this one cannot change that.
         OSError: as the system reports it.
     """
-    _check_python(python, interpreter)
+    restore_python(environment, interpreter)
+    try:
+        return _seal_all(environment)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise _too_much() from error
+        raise
+
+
+def _seal_all(environment: Path) -> int:
     size = entries = 0
     pending = [(str(environment), 0)]
     while pending:
         folder, depth = pending.pop()
+        if depth > _MAX_DEPTH:
+            raise _too_much()
         _own(folder, os.lstat(folder), _FOLDER)
         with os.scandir(folder) as listed:
             for entry in listed:
                 entries += 1
+                if entries > _MAX_ENTRIES:
+                    raise _too_much()
                 status = entry.stat(follow_symlinks=False)
                 size += status.st_blocks * 512
                 if stat.S_ISDIR(status.st_mode):
                     pending.append((entry.path, depth + 1))
                 else:
                     _seal_file(entry.path, status)
-        if depth > _MAX_DEPTH or entries > _MAX_ENTRIES:
-            raise EnvironmentFailedError(
-                f"the requirements install more than {_MAX_ENTRIES} files or folders deeper than {_MAX_DEPTH}; "
-                "require less"
-            )
     return size
 
 
-def _check_python(python: Path, interpreter: Path) -> None:
-    if python.resolve() == interpreter.resolve():
-        return
-    if python.is_symlink() or not python.is_file() or not filecmp.cmp(python, interpreter, shallow=False):
-        raise EnvironmentFailedError("a requirement replaces the environment's Python, which is not taken; remove it")
+def _too_much() -> EnvironmentFailedError:
+    return EnvironmentFailedError(
+        f"the requirements install more than {_MAX_ENTRIES} files or folders deeper than {_MAX_DEPTH}; require less"
+    )
 
 
 def _seal_file(path: str, status: os.stat_result) -> None:

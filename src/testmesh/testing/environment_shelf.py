@@ -30,7 +30,8 @@ _OPEN_TO_ALL = 0o755  # tests run as another user than the node may
 class Environment:
     """A virtual environment that is ready. `version` is its Python's, as in `3.11.7`; `pytest` its pytest's.
 
-    `readable` are the folders, besides /usr and its own, that a box must show for it to run.
+    `readable` is what a box must show, besides /usr and its own folder, for it to run; it was known before any foreign
+    code ran.
     """
 
     key: str
@@ -60,9 +61,9 @@ class EnvironmentShelf:
             return None
         bin_dir = self._root / key / ready["attempt"] / "env" / "bin"
         python = bin_dir / "python"
-        if not python.exists():
-            return None
         readable = tuple(Path(folder) for folder in ready["readable"])
+        if not all(path.exists() for path in (python, *readable)):
+            return None
         return Environment(key, python, bin_dir, ready["python"], ready["pytest"], readable)
 
     def begin(self, key: str) -> Path:

@@ -19,7 +19,8 @@ from testmesh.testing.environment_key import Interpreter, environment_key
 from testmesh.testing.environment_seal import seal
 from testmesh.testing.environment_shelf import Environment, EnvironmentShelf, discard
 from testmesh.testing.installers import Installation, Installer, InstallTimeoutError, python_of
-from testmesh.testing.interpreters import Interpreters, folders_of, running_interpreter
+from testmesh.testing.interpreters import Interpreters, running_interpreter
+from testmesh.testing.machine_files import interpreter_folders
 from testmesh.testing.package_cache import PackageCache
 from testmesh.testing.project_files import copy_sources
 from testmesh.testing.requirements import RequirementSet
@@ -38,6 +39,18 @@ class _Failure:
     message: str
     until: float  # monotonic
     timeout_s: float | None  # the time that did not suffice, where that is why
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What `prepare` was asked for, under its key."""
+
+    key: str
+    project: Path
+    requirements: RequirementSet
+    interpreter: Interpreter
+    timeout_s: float
+    cancellation: Cancellation
 
 
 def free_bytes(folder: Path) -> int:
@@ -82,8 +95,7 @@ class EnvironmentCache:
         Raises:
             EnvironmentFailedError: no interpreter here satisfies `requires-python`.
         """
-        interpreter = self._interpreters.choose(requirements.requires_python)
-        return environment_key(project, requirements, interpreter, self._installer.name)
+        return self._key(project, requirements, self._interpreters.choose(requirements.requires_python))
 
     def peek(self, key: str) -> Environment | None:
         """The environment if it is built, else None."""
@@ -107,10 +119,11 @@ class EnvironmentCache:
         """
         cancellation = cancellation or Cancellation()
         interpreter = self._interpreters.choose(requirements.requires_python)
-        key = environment_key(project, requirements, interpreter, self._installer.name)
+        key = self._key(project, requirements, interpreter)
+        wanted = _Wanted(key, project, requirements, interpreter, timeout_s, cancellation)
 
         def build() -> Environment:
-            return self.peek(key) or self._build(key, project, requirements, interpreter, timeout_s, cancellation)
+            return self.peek(key) or self._build(wanted)
 
         with self._held(key):
             while True:
@@ -175,22 +188,18 @@ class EnvironmentCache:
                 if not self._holders[key]:
                     del self._holders[key]
 
-    def _build(
-        self,
-        key: str,
-        project: Path,
-        requirements: RequirementSet,
-        interpreter: Interpreter,
-        timeout_s: float,
-        cancellation: Cancellation,
-    ) -> Environment:
+    def _key(self, project: Path, requirements: RequirementSet, interpreter: Interpreter) -> str:
+        return environment_key(project, requirements, interpreter, self._installer.name)
+
+    def _build(self, wanted: _Wanted) -> Environment:
+        key = wanted.key
         self.make_room()
         if self._free(self._shelf.root) < MIN_FREE:
             raise InfrastructureError("this node's disk is full; make room in its data folder")
         in_use = self._packages.in_use() if self._packages else contextlib.nullcontext()
         try:
             with in_use:
-                built = self._install(key, project, requirements, interpreter, timeout_s, cancellation)
+                built = self._install(wanted)
         except EnvironmentFailedError as error:
             is_full = self._free(self._shelf.root) < MIN_FREE
             self._shelf.remove(key)
@@ -200,54 +209,65 @@ class EnvironmentCache:
             raise
         except OSError as error:
             self._shelf.remove(key)
-            raise InfrastructureError(f"this node cannot store an environment: {error}") from error
+            raise InfrastructureError(f"this node cannot store an environment: {error.strerror or error}") from error
         except BaseException:
             self._shelf.remove(key)
             raise
         self.make_room()
         return built
 
-    def _install(
-        self,
-        key: str,
-        project: Path,
-        requirements: RequirementSet,
-        interpreter: Interpreter,
-        timeout_s: float,
-        cancellation: Cancellation,
-    ) -> Environment:
-        attempt = self._shelf.begin(key)
+    def _install(self, wanted: _Wanted) -> Environment:
+        deadline = self._clock.monotonic() + wanted.timeout_s
+        try:
+            try:
+                made = self._installed(wanted, wanted.requirements, deadline)
+            except EnvironmentFailedError as error:
+                without = wanted.requirements.without_project
+                if without is None or _NOT_PACKABLE not in str(error):
+                    raise
+                made = self._installed(wanted, without, deadline)
+            environment, cancellation = made.target, wanted.cancellation
+            check = EnvironmentCheck(self._run, environment, wanted.interpreter, made.readable, cancellation)
+            pytest = check.complete(self._left(deadline))
+        except InstallTimeoutError as error:  # of a step: what was too short is the whole
+            raise InstallTimeoutError(wanted.timeout_s) from error
+        size = seal(environment, wanted.interpreter)
+        attempt = environment.parent
+        for done in attempt.iterdir():
+            if done != environment:
+                discard(done)
+        python = python_of(environment)
+        built = Environment(wanted.key, python, python.parent, wanted.interpreter.version, pytest, made.readable)
+        self._shelf.publish(built, attempt, size, {"lines": made.lines, "created_at": self._clock.wall()})
+        self._shelf.touch(wanted.key, self._clock.wall())
+        return built
+
+    def _installed(self, wanted: _Wanted, requirements: RequirementSet, deadline: float) -> Installation:
+        """In new folders: in those of an earlier try foreign code may have prepared something for what is not boxed."""
+        attempt = self._shelf.begin(wanted.key)
         work, sources = attempt / "work", attempt / "sources"
         for made in (work, sources):
             made.mkdir()
-        readable = folders_of(interpreter)
-        wanted = Installation(
+        interpreter = wanted.interpreter
+        installation = Installation(
             target=attempt / "env",
             python=interpreter.path,
-            lines=(*requirements.lines, *_copy_paths(project, requirements, sources)),
+            lines=(*requirements.lines, *_copy_paths(wanted.project, requirements, sources)),
             constraints=requirements.constraints,
             sources=sources,
             work=work,
-            timeout_s=timeout_s,
-            readable=readable,
-            cancellation=cancellation,
+            timeout_s=self._left(deadline),
+            readable=tuple(map(Path, interpreter_folders(interpreter.path, interpreter.prefix))),
+            cancellation=wanted.cancellation,
         )
-        try:
-            self._installer.install(wanted)
-        except EnvironmentFailedError as error:
-            if requirements.without_project is None or _NOT_PACKABLE not in str(error):
-                raise
-            self._installer.install(replace(wanted, lines=requirements.without_project.lines))
-        python = python_of(wanted.target)
-        pytest = EnvironmentCheck(self._run, python, attempt, readable, cancellation).complete()
-        size = seal(wanted.target, python, interpreter.path)
-        for done in attempt.iterdir():
-            if done != wanted.target:
-                discard(done)
-        environment = Environment(key, python, python.parent, interpreter.version, pytest, readable)
-        self._shelf.publish(environment, attempt, size, {"lines": wanted.lines, "created_at": self._clock.wall()})
-        self._shelf.touch(key, self._clock.wall())
-        return environment
+        self._installer.install(installation)
+        return installation
+
+    def _left(self, deadline: float) -> float:
+        left = deadline - self._clock.monotonic()
+        if left <= 0:
+            raise InstallTimeoutError(left)
+        return left
 
     def _remember(self, key: str, error: EnvironmentFailedError) -> None:
         now = self._clock.monotonic()

@@ -15,6 +15,7 @@ MAX_LINE = 4 * 1024 * 1024  # bytes; the plugin's own lines stay far below
 MAX_STREAM = 256 * 1024 * 1024  # bytes of one run
 MAX_TESTS = 100_000
 MAX_TEXT = 4 * 1024 * 1024  # characters of longrepr and output kept, of all tests together
+MAX_NAMES = 8 * 1024 * 1024  # characters of all node ids together
 MAX_NAME = 4096  # characters of a node id
 
 _COUNTED = {"passed": "passed", "xpassed": "passed", "failed": "failed", "error": "errors"} | {
@@ -111,6 +112,7 @@ class EventParser:
         self._received = 0
         self._text_left = MAX_TEXT
         self._text_cut = False
+        self._names_left = MAX_NAMES
         self._seen: dict[str, Any] = {}  # the fields of a RunReport as far as they are known
         self._ids: dict[str, None] = {}
         self._collect_errors: list[str] = []
@@ -175,7 +177,7 @@ class EventParser:
             return False
         try:
             handler(event.fields)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             return False
         return True
 
@@ -201,7 +203,9 @@ class EventParser:
 
     def _on_collected(self, fields: Mapping[str, Any]) -> None:
         for node_id in list(fields["ids"])[: MAX_TESTS - len(self._ids)]:
-            self._ids[self._name(node_id)] = None
+            name = self._name(node_id)
+            if name not in self._ids and self._has_room(name):
+                self._ids[name] = None
 
     def _on_collection_end(self, fields: Mapping[str, Any]) -> None:
         self._seen["deselected"] = int(fields["deselected"])
@@ -253,9 +257,17 @@ class EventParser:
         return name if own else path + separator + name
 
     def _test(self, name: str) -> _Test | None:
-        if name not in self._tests and len(self._tests) >= MAX_TESTS:
+        if name not in self._tests and (len(self._tests) >= MAX_TESTS or not self._has_room(name)):
             return None
         return self._tests.setdefault(name, _Test())
+
+    def _has_room(self, name: str) -> bool:
+        """A name counts where it is collected and where it is reported."""
+        if len(name) > self._names_left:
+            self._text_cut = True
+            return False
+        self._names_left -= len(name)
+        return True
 
     def _kept(self, value: object) -> str:
         text = _text(value)

@@ -43,7 +43,8 @@ class Installation:
     """What is to be made: an environment at `target` of `python`, holding `lines` under `constraints`.
 
     `work` is an empty, private folder for the installer's own files; paths in `lines` begin with `./` and are relative
-    to `sources`. `readable` is what a box must show for `python` to run.
+    to `sources`. No foreign code may have written into any of the three: what is not boxed comes first, and a second
+    installation gets folders of its own. `readable` is what a box must show for `python` to run.
     """
 
     target: Path
@@ -272,9 +273,17 @@ def _environment(environ: Mapping[str, str], work: Path) -> dict[str, str]:
 def _write_files(wanted: Installation, lines: Sequence[str]) -> list[str]:
     """Our own lists, never the student's file: an installer quotes a file that it cannot read."""
     requirements, constraints = wanted.work / "requirements.txt", wanted.work / "constraints.txt"
-    requirements.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    constraints.write_text("\n".join(wanted.constraints) + "\n", encoding="utf-8")
+    _write_new(requirements, lines)
+    _write_new(constraints, wanted.constraints)
     return ["--requirement", str(requirements), *(["--constraint", str(constraints)] if wanted.constraints else [])]
+
+
+def _write_new(file: Path, lines: Sequence[str]) -> None:
+    """Never through a link: a build that ran before could have put one there."""
+    file.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(file, flags, 0o644), "w", encoding="utf-8") as stream:
+        stream.write("\n".join(lines) + "\n")
 
 
 def _hashed_all_or_none(lines: Sequence[str]) -> list[str]:

@@ -95,14 +95,6 @@ def discover(path: str, uv: Path | None = None) -> tuple[Interpreter, ...]:
     return running, *newest
 
 
-def folders_of(interpreter: Interpreter) -> tuple[Path, ...]:
-    """What a box has to show, besides /usr, for the interpreter to run: its folders, links resolved and not."""
-    prefix = Path(interpreter.prefix)
-    folders = (prefix, prefix.resolve(), interpreter.path.parent, interpreter.path.resolve().parent)
-    unique = dict.fromkeys(folder for folder in folders if not folder.is_relative_to("/usr"))
-    return tuple(folder for folder in unique if not any(other in folder.parents for other in unique))
-
-
 def _on_path(path: str) -> Iterable[Path]:
     for folder in filter(os.path.isabs, path.split(os.pathsep)):
         try:

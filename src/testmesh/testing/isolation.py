@@ -8,12 +8,12 @@ none      a process group and limits
 import os
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from testmesh.testing import landlock, namespaces, run_uid, seccomp
+from testmesh.testing import landlock, namespaces, run_uid
 
 Sandbox = Literal["full", "portable", "none"]
 
@@ -48,7 +48,7 @@ def probe(try_level: TryLevel, wanted: str = "auto") -> IsolationLevel:
     """
     cause = ""
     for level in levels(is_root=os.geteuid() == 0, landlock_abi=landlock.abi() if sys.platform == "linux" else 0):
-        if wanted not in ("auto", level.sandbox):
+        if wanted not in ("auto", level.sandbox) or (wanted == "none" and level.landlock):
             continue
         refused = try_level(level)
         if not refused:
@@ -69,15 +69,15 @@ def levels(is_root: bool, landlock_abi: int) -> Iterator[IsolationLevel]:
             yield replace(portable, namespaces=_OWN)
         yield portable
     none = IsolationLevel("none")
-    yield replace(none, namespaces=(0 if is_root else namespaces.NEWUSER) | _OWN)
+    own = replace(none, namespaces=(0 if is_root else namespaces.NEWUSER) | _OWN)
+    if landlock_abi and is_root:  # no promise, since root may change modes and owners; but much better than nothing
+        yield replace(own, landlock=landlock_abi)
+        yield replace(none, landlock=landlock_abi)
+    yield own
     yield none
 
 
-def new_uid() -> int | None:
-    """A user for one run of a node that is root. None where this container has too few ids."""
+def new_uid(taken: Container[int]) -> int | None:
+    """A user for one run of a node that is root, none of `taken`. None where this container has too few ids."""
     maps = [Path(f"/proc/self/{kind}_map").read_text(encoding="ascii") for kind in ("uid", "gid")]
-    return run_uid.pick(maps[0], maps[1], random.getrandbits(28))
-
-
-def has_seccomp() -> bool:
-    return seccomp.filter_program(os.uname().machine) is not None and seccomp.available()
+    return run_uid.pick(maps[0], maps[1], random.getrandbits(28), taken)

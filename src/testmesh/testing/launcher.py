@@ -18,6 +18,7 @@ On the lifeline the run reads its request, a line of JSON, and then waits for no
   fresh_proc      whether a /proc of its own can be mounted in it
   landlock        {read: [path], write: [path], abi} or null
   limits          {"RLIMIT_...": value} of each process
+  wall            seconds after which it ends, whatever the node does
   memory, processes, cpu_time   bytes, number and seconds of all processes together; 0 for no limit
   folder, disk    a folder whose size is watched, and its limit in bytes; null for none
   cgroup          where groups are made (see cgroups.py), or null
@@ -45,7 +46,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
-_MOST_DESCRIPTORS = 6
+_FEWEST_DESCRIPTORS, _MOST_DESCRIPTORS = 4, 6
 
 
 def main() -> int:
@@ -54,13 +55,18 @@ def main() -> int:
     if hasattr(os, "setgroups"):
         with suppress(OSError):  # an ordinary user keeps its groups
             os.setgroups([])
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the node, which then ends this
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # they are for the node, which then ends this
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     gc.freeze()
     while True:
         message, descriptors, _, _ = socket.recv_fds(node, 1, _MOST_DESCRIPTORS)
         if not message:
             return 0
+        if len(descriptors) < _FEWEST_DESCRIPTORS:  # no more could be opened: the end of the pipes tells the node
+            for descriptor in descriptors:
+                os.close(descriptor)
+            continue
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)  # nothing is executed in between: this process has one thread
         try:

@@ -1,7 +1,5 @@
 """The node's launcher: one small process that stays, and starts every box (see launcher.py)."""
 
-import contextlib
-import os
 import socket
 import subprocess
 import sys
@@ -12,6 +10,7 @@ from pathlib import Path
 from testmesh.errors import InfrastructureError
 
 _END_S = 5.0
+_SEND_S = 5.0
 
 # Without site and its folders an interpreter starts in a third of the time; as a module the launcher is compiled once.
 _START = "import sys; sys.path.append(sys.argv.pop(1)); from testmesh.testing.launcher import main; sys.exit(main())"
@@ -53,6 +52,11 @@ class LauncherProcess:
                 else:
                     return
 
+    def replace(self) -> None:
+        """Start another one with the next run: this one does not answer."""
+        with self._lock:
+            self._end()
+
     def close(self) -> None:
         """End it, and start none any more. Runs that go on end with the node."""
         with self._lock:
@@ -74,6 +78,7 @@ class LauncherProcess:
             except OSError:
                 ours.close()
                 raise
+        ours.settimeout(_SEND_S)
         self._socket = ours
         return ours
 
@@ -87,6 +92,5 @@ class LauncherProcess:
         try:
             process.wait(_END_S)
         except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(process.pid, 9)
+            process.kill()
             process.wait()

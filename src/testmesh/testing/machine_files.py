@@ -12,6 +12,8 @@ _ETC = (
 _ETC_NETWORK = ("resolv.conf", "hosts", "nsswitch.conf", "gai.conf", "host.conf", "pki", "ca-certificates")
 _DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx", "pts", "shm")
 _HOPS = 40
+_ENVIRONMENT = "pyvenv.cfg"  # a virtual environment has it
+_PARTS = ("bin", "lib", "lib64", "include", _ENVIRONMENT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,29 +38,39 @@ def machine_files() -> MachineFiles:
     )
 
 
-def interpreter_folders(python: Path) -> tuple[str, ...]:
-    """What an environment's `python` needs besides the environment and the machine's own folders.
+def interpreter_folders(python: Path, prefix: str = "") -> tuple[str, ...]:
+    """What `python` needs besides the machine's own folders and, where it is an environment's, that environment.
 
-    Its links lead to an interpreter; where that is kept elsewhere (uv's, pyenv's), its whole installation is needed,
-    and so is that of every link on the way.
+    Its links lead to an interpreter; where that is kept elsewhere (uv's, pyenv's), its installation is needed, and so
+    is that of every link on the way, and `prefix`, where the interpreter is known to have another one. Links that
+    foreign code may have made must not be asked.
     """
-    needed: list[str] = []
+    needed: list[Path] = []
+    if prefix:
+        needed += [*_parts(Path(prefix)), *_parts(Path(os.path.realpath(prefix)))]
     at = python
     for _ in range(_HOPS):
-        if not at.is_symlink():
+        if at is not python or not (python.parent.parent / _ENVIRONMENT).exists():
+            for one in (at, Path(os.path.realpath(at.parent), at.name)):
+                needed += _installation(one)
+        if not os.path.islink(at):  # noqa: PTH114 - raises nothing
             break
         at = Path(os.path.normpath(at.parent / at.readlink()))
-        for one in (at, at.parent.resolve() / at.name):
-            needed.append(_installation(one))
-    own = [folder for folder in dict.fromkeys(needed) if not folder.startswith(_FOLDERS)]
-    return tuple(folder for folder in own if not any(folder.startswith(f"{other}/") for other in own))
+    own = [path for path in dict.fromkeys(needed) if not any(path.is_relative_to(folder) for folder in _FOLDERS)]
+    return tuple(str(path) for path in own if not any(other in path.parents for other in own))
 
 
-def _installation(python: Path) -> str:
-    """The folder that holds an interpreter's `bin` and `lib`; the program alone where it is no such place."""
+def _installation(python: Path) -> list[Path]:
+    """What belongs to an interpreter; the program alone where it is in no place of such."""
     prefix = python.parent.parent
-    has_library = any((prefix / "lib").glob("python3*")) or (prefix / "pyvenv.cfg").exists()
-    return str(prefix if has_library else python)
+    if not any((prefix / "lib").glob("python3*")) and not (prefix / _ENVIRONMENT).exists():
+        return [python]
+    return _parts(prefix) if python.parent.name == "bin" else [*_parts(prefix), python]
+
+
+def _parts(prefix: Path) -> list[Path]:
+    """Never all of the folder, which may hold much else: a home, or the whole machine."""
+    return [prefix / part for part in _PARTS if (prefix / part).exists()]
 
 
 def _existing(folder: str, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -57,7 +57,7 @@ def _checked(result: int, name: str) -> int:
 
 def _number(name: str) -> ctypes.c_long:
     try:
-        return ctypes.c_long(_SYSCALLS[os.uname().machine][name])
+        return ctypes.c_long(_SYSCALLS[os.uname().machine if sys.platform == "linux" else ""][name])
     except KeyError:
         raise OSError(f"{name}: not known for {os.uname().machine} processors") from None
 
@@ -114,6 +114,8 @@ def no_new_privileges() -> None:
 
 def drop_capabilities() -> None:
     """All, of every set, and uid 0 gets none back."""
+    if sys.platform != "linux":
+        return
     capability = 0
     while _libc.prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability), *map(ctypes.c_ulong, (0, 0, 0))) == 0:
         capability += 1  # until past the last one of this kernel
@@ -126,15 +128,15 @@ def drop_capabilities() -> None:
 # Users -------------------------------------------------------------------------------------------
 
 
-def map_ids(process: str, inside: int, outside: int, outside_group: int) -> None:
+def map_ids(process: str, inside: int, outside: int, outside_group: int, proc: str = "/proc") -> None:
     """Give a process's user namespace its one user and group. `process`: a pid or "self".
 
     Raises:
         OSError: only a process outside with the capabilities may map other ids than its own.
     """
-    write_file(f"/proc/{process}/uid_map", f"{inside} {outside} 1")
-    write_file(f"/proc/{process}/setgroups", "deny")  # the kernel wants it before gid_map
-    write_file(f"/proc/{process}/gid_map", f"{inside} {outside_group} 1")
+    write_file(f"{proc}/{process}/uid_map", f"{inside} {outside} 1")
+    write_file(f"{proc}/{process}/setgroups", "deny")  # the kernel wants it before gid_map
+    write_file(f"{proc}/{process}/gid_map", f"{inside} {outside_group} 1")
 
 
 def become(uid: int, gid: int, is_last: bool) -> None:
@@ -194,7 +196,14 @@ def bind(source: str, target: str, is_writable: bool) -> None:
     path = os.fsencode(target)
     arguments = (ctypes.c_int(_AT_FDCWD), path, ctypes.c_uint(_AT_RECURSIVE), attributes, ctypes.c_size_t(32))
     if _libc.syscall(_number("mount_setattr"), *arguments) < 0:  # older than Linux 5.12
-        remount(target, MS_NOSUID | (0 if is_writable else MS_RDONLY))
+        for point in _mounts_below(target):
+            remount(point, MS_NOSUID | (0 if is_writable else MS_RDONLY))
+
+
+def _mounts_below(target: str) -> list[str]:
+    with open("/proc/self/mountinfo", "rb") as lines:  # noqa: PTH123
+        points = [os.fsdecode(line.split()[4].replace(b"\\040", b" ")) for line in lines]
+    return [point for point in points if point == target or point.startswith(f"{target}/")]
 
 
 def remount(target: str, flags: int) -> None:

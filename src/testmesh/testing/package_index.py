@@ -73,9 +73,11 @@ class PackageIndex:
 
     def files(self) -> tuple[Path, ...]:
         """Folders and files of this machine that it names."""
-        links = (self.index_url, *self.extra_index_urls, *self.find_links)
-        named = (self.certificate, *(link.removeprefix("file://") for link in links))
-        return tuple(Path(unquote(place)) for place in named if place.startswith("/"))
+        named = (self.certificate, *(link.removeprefix("file://") for link in self.find_links))
+        indexes = (self.index_url, *self.extra_index_urls)
+        # A mirror's pages are often in a folder beside the files that they lead to.
+        mirrors = [Path(unquote(url.removeprefix("file://"))).parent for url in indexes if url.startswith("file:///")]
+        return (*(Path(unquote(place)) for place in named if place.startswith("/")), *mirrors)
 
 
 def without_credentials(environ: Mapping[str, str]) -> dict[str, str]:

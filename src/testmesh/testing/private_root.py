@@ -11,7 +11,9 @@ Nothing else of the machine is there, so nothing else can be read or written, wh
 # ruff: noqa: PTH101, PTH102, PTH103, PTH106, PTH110, PTH112, PTH115, PTH120, PTH211, S108 - pathlib is slow to import
 from __future__ import annotations
 
+import errno
 import os
+from contextlib import suppress
 
 from testmesh.testing.namespaces import (
     MS_BIND,
@@ -19,7 +21,6 @@ from testmesh.testing.namespaces import (
     MS_NOEXEC,
     MS_NOSUID,
     MS_RDONLY,
-    MS_REC,
     bind,
     change_root,
     make_private,
@@ -47,6 +48,8 @@ _DEVICE_LINKS = (
     ("stderr", "fd/2"),
     ("ptmx", "pts/ptmx"),
 )
+# Of these the machine has one store for all that a user runs, which one run must not empty.
+_SYSTEM = {"user/max_inotify_instances": 64, "user/max_inotify_watches": 16_384, "user/max_mnt_namespaces": 0}
 _FILES = {
     "passwd": f"root:x:0:0:root:/:/bin/sh\nbox:x:{USER}:{USER}:box:{HOME}:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n",
     "group": f"root:x:0:\nbox:x:{USER}:\nnogroup:x:65534:\n",
@@ -56,16 +59,18 @@ _FILES = {
 }
 
 
+class CodeTooLargeError(Exception):
+    """The project does not fit into what a run may write."""
+
+
 class Sources:
     """Everything that will be shown, opened while this process still may reach it."""
 
     def __init__(self, root: dict[str, Any]) -> None:
-        """`root`: {read: [path or [source, target]], write: [the same], code: [source, name] or null, ...}."""
+        """`root`: {read: [path], write: [path], code: [folder, name] or null, ...}."""
         self.binds = []
         for kind in ("read", "write"):
-            for entry in root[kind]:
-                source, target = (entry, entry) if isinstance(entry, str) else entry
-                self.binds.append((_open(source), target, kind == "write"))
+            self.binds += [(_open(path), path, kind == "write") for path in root[kind]]
         self.devices = [(_open(f"/dev/{name}"), name) for name in _DEVICES if os.path.exists(f"/dev/{name}")]
         self.proc = _open("/proc")
         self.code = None if root["code"] is None else (_open(root["code"][0]), root["code"][1])
@@ -74,7 +79,7 @@ class Sources:
 def build(root: dict[str, Any], sources: Sources, fresh_proc: bool) -> None:
     """Make the new root and enter it. For process 1 of new mount and process namespaces, which may mount there.
 
-    `root` besides: size (bytes of what is writable), links ([[path, target]]), files ({path: text}).
+    `root` besides: size (bytes of what is writable), links ([[path, target]]).
 
     Raises:
         OSError: what could not be mounted.
@@ -88,11 +93,16 @@ def build(root: dict[str, Any], sources: Sources, fresh_proc: bool) -> None:
     _make_proc(sources, fresh_proc)
     for descriptor, target, is_writable in sources.binds:
         _show(descriptor, _NEW + target, is_writable)
-    for path, text in [*((f"/etc/{name}", text) for name, text in _FILES.items()), *root["files"].items()]:
-        if not os.path.lexists(_NEW + path):
-            _write(_NEW + path, text)
+    for name, text in _FILES.items():
+        if not os.path.lexists(f"{_NEW}/etc/{name}"):
+            _write(f"{_NEW}/etc/{name}", text)
     if sources.code is not None:
-        _copy_code(*sources.code)
+        try:
+            _copy_code(*sources.code)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise CodeTooLargeError from error
     remount(_NEW, MS_RDONLY | MS_NOSUID | MS_NODEV)
     change_root(_NEW)
 
@@ -119,7 +129,7 @@ def _make_devices(sources: Sources) -> None:
     for name, target in _DEVICE_LINKS:
         os.symlink(target, f"{_NEW}/dev/{name}")
     os.mkdir(f"{_NEW}/dev/pts")
-    mount("devpts", f"{_NEW}/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=600")
+    mount("devpts", f"{_NEW}/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=600,max=64")
     os.mkdir(f"{_NEW}/dev/shm")
     mount(f"{_NEW}{BOX}/shm", f"{_NEW}/dev/shm", None, MS_BIND)
 
@@ -127,8 +137,12 @@ def _make_devices(sources: Sources) -> None:
 def _make_proc(sources: Sources, fresh_proc: bool) -> None:
     if fresh_proc:
         mount("proc", f"{_NEW}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    else:  # that of outside, with what is masked there: other processes are seen, but not to be looked into or reached
-        mount(f"/proc/self/fd/{sources.proc}", f"{_NEW}/proc", None, MS_BIND | MS_REC)
+        for name, value in _SYSTEM.items():
+            with suppress(OSError):
+                _write(f"{_NEW}/proc/sys/{name}", str(value))
+        bind(f"{_NEW}/proc/sys", f"{_NEW}/proc/sys", is_writable=False)
+    else:  # that of outside, with what is masked there: other processes are seen, but not looked into nor changed
+        bind(f"/proc/self/fd/{sources.proc}", f"{_NEW}/proc", is_writable=False)
 
 
 def _show(descriptor: int, target: str, is_writable: bool) -> None:
@@ -188,8 +202,7 @@ def _touch(path: str) -> None:
 
 
 def _write(path: str, text: str) -> None:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         os.write(descriptor, text.encode())
     finally:

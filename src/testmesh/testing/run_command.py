@@ -49,8 +49,11 @@ class RunCommand(Protocol):
         `readable` and `writable` (files and folders, at their own paths) and changing only what is in `writable`,
         which belongs to the node again when this returns.
 
+        A foreign command that what it may write keeps from starting has ended with status 127.
+
         Raises:
             InfrastructureError: it cannot be started, or the node stops.
+            EnvironmentFailedError: what a foreign one left cannot be taken over.
             concurrent.futures.CancelledError: it was ended because of `cancellation`.
         """
         ...

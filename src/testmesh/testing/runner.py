@@ -40,6 +40,7 @@ class RunRequest:
     services: tuple[Service, ...] = ()
     binds_ports: bool = False  # must not share a loopback with another such module
     tests_found: int = 1  # for the grade of a run that never came to collect
+    readable: tuple[str, ...] | None = None  # what `python` needs to run; None: as its links tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +82,8 @@ class ModuleRunner:
         cancellation = cancellation or Cancellation()
         nonce = secrets.token_hex(8)
         parser = EventParser(nonce, request.module)
-        uid = self._boxes.new_uid()
         with (
+            self._boxes.user() as uid,
             self._port_lock(request, cancellation) as lock,
             self._place(request, uid) as place,
             start_gate(cancellation, self._lock_folder) as opened,
@@ -140,7 +141,7 @@ class ModuleRunner:
             env=env,
             cwd=place.code,
             timeout_s=request.timeout_s,
-            read=(str(_PLUGIN), *environment_folders(request.python)),
+            read=(str(_PLUGIN), *_readable(request)),
             write=() if in_box else (str(place.folder),),
             code=(str(request.code), request.code.name or "project") if in_box else None,
             watched_folder=None if in_box else str(place.folder),
@@ -151,6 +152,10 @@ class ModuleRunner:
                 "arguments": root_arguments(request.code, request.module),
             },
         )
+
+
+def _readable(request: RunRequest) -> tuple[str, ...]:
+    return environment_folders(request.python) if request.readable is None else request.readable
 
 
 def _process_end(request: RunRequest, end: BoxEnd, limits: BoxLimits) -> ProcessEnd:

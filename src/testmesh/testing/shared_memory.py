@@ -6,10 +6,10 @@ Only what belongs to the run's own user can be told from others'; so this is for
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 
 from testmesh.testing.folder_size import folder_size
+from testmesh.testing.folders import remove_tree
 
 _PLACE = "/dev/shm"  # noqa: S108 - it is what is looked after
 
@@ -29,11 +29,11 @@ def size_of(uid: int, at_most: int, place: str = _PLACE) -> int:
 
 
 def remove_of(uid: int, place: str = _PLACE) -> None:
-    """Remove what a user has there. None of its processes may be left."""
+    """Remove what a user has there. None of its processes may be left. It raises nothing: it is the end of a run."""
     for entry in _owned(uid, place):
-        with suppress(OSError):
+        with suppress(Exception):
             if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
+                remove_tree(entry.path)
             else:
                 os.unlink(entry.path)  # noqa: PTH108 - the launcher loads this, and no pathlib
 

@@ -17,6 +17,7 @@ from testmesh.testing.cancellation import Cancellation
 from testmesh.testing.host_lock import host_lock
 
 HOLD_S = 5.0
+_PATIENCE = 12  # times that: then on without, since who holds it may be stopped itself
 
 
 @contextlib.contextmanager
@@ -30,7 +31,13 @@ def start_gate(
     """
     number = random.randrange(gates or os.cpu_count() or 1)  # noqa: S311 - which one does not matter
     held = contextlib.ExitStack()
-    held.enter_context(host_lock(f"start-{number}", cancellation, folder))
+    patience = Cancellation()
+    timer = threading.Timer(_PATIENCE * hold_s, patience.cancel)
+    timer.daemon = True
+    timer.start()
+    with cancellation.telling(patience.cancel):
+        held.enter_context(host_lock(f"start-{number}", patience, folder))
+    timer.cancel()
     release = _Once(held.close)
     timer = threading.Timer(hold_s, release)
     timer.daemon = True

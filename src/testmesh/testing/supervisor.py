@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SERVICE_OUTPUT = 16 * 1024  # bytes kept of what a service prints
 _READY_POLL_S = 0.05
+_REAPED_AT_ONCE = 1000
 
 
 class Pipes:
@@ -31,8 +32,10 @@ class Pipes:
         self.stdout, self.stderr = stdout, stderr
 
     def say(self, **answer: Any) -> None:
+        left = memoryview((json.dumps(answer) + "\n").encode())
         with suppress(OSError):  # the node is gone: the end of the lifeline will tell
-            os.write(self.status, (json.dumps(answer) + "\n").encode())
+            while left:  # a signal cuts a write short
+                left = left[os.write(self.status, left) :]
 
 
 def wake_at_child_end() -> int:
@@ -185,10 +188,14 @@ class Supervisor:
 
     def _reap(self) -> None:
         with suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            for _ in range(_REAPED_AT_ONCE):  # a storm of orphans must not keep it from anything else
+                ended = os.waitpid(-1, os.WNOHANG)
+                if not ended[0]:
+                    return
                 code = os.waitstatus_to_exitcode(ended[1])
-                if ended[0] == self._tests:
+                if ended[0] == self._tests and self._exit_code is None:  # an orphan may get the same id later
                     self._exit_code = code
                 for service in self._services:
-                    if service.pid == ended[0]:
+                    if service.pid == ended[0] and service.exit_code is None:
                         service.exit_code = code
+            os.kill(os.getpid(), signal.SIGCHLD)  # there are more: come back soon

@@ -84,6 +84,7 @@ class Workshop:
                 services=prepared.services,
                 binds_ports=module.binds_ports,
                 tests_found=module.tests_found,
+                readable=(str(environment.bin_dir.parent), *map(str, environment.readable)),
             )
             report = self._runner.run(request, cancellation=cancellation)
         return grade_module(report, module.tests_found)

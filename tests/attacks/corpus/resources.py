@@ -2,10 +2,9 @@
 
 # ruff: noqa: E501 - attacks are texts
 
-from collections.abc import Mapping
 from textwrap import indent
 
-from tests.attacks.model import Attack, Expected, NotPromised, attack_file, escape, project
+from tests.attacks.model import Attack, Expected, attack_file, escape, project
 
 GROUP = "resources"
 STOPPED = Expected(("crashed", "failed"), passed=0, failed=1)
@@ -21,14 +20,14 @@ def _bomb(
     return project(GROUP, name, shows, expected, given, takes_long=takes_long)
 
 
-def _disk(name: str, shows: str, body: str, at: Mapping[str, Expected | NotPromised] | None = None) -> Attack:
+def _disk(name: str, shows: str, body: str) -> Attack:
     """Told that there is no more room, or stopped: either is the limit."""
     writes = indent(body.strip(), "    ")
     text = f"most = 4 * limit('disk')\ntry:\n{writes}\nexcept OSError as error:\n    refused('more', error)\n"
     kept = "else:\n    import time\n    time.sleep(4)  # a limit that is watched stops it meanwhile\n    escaped(f'{most} bytes')\n"
     test = attack_file(name, text + kept)
     expected = Expected(("passed", "crashed"), passed=None, failed=None, refusals=1, is_tried=True)
-    return project(GROUP, name, shows, expected, {"test_it.py": test}, at=at)
+    return project(GROUP, name, shows, expected, {"test_it.py": test})
 
 
 _UNCAPTURED = "[pytest]\naddopts = -s\n"
@@ -108,7 +107,7 @@ for number in range(most // 2**20):
     os.unlink("gone")
     kept[-1].write(b"x" * 2**20)
     kept[-1].flush()
-""", {"portable": NotPromised("on a disk of the machine, files without a name are not seen")}),
+"""),
     _bomb("disk-sparse", "a file of a tebibyte with nothing in it", """
 with contextlib.suppress(OSError), open("sparse", "wb") as file:
     file.truncate(2**40)

@@ -5,11 +5,14 @@ import socket
 import threading
 from concurrent.futures import CancelledError
 from pathlib import Path
+from typing import NoReturn, cast
 
 import pytest
 
+from testmesh.errors import InfrastructureError
+from testmesh.testing.box_process import BoxError
 from testmesh.testing.boxed_command import BoxedCommandRunner
-from testmesh.testing.boxes import environment_folders
+from testmesh.testing.boxes import Boxes, environment_folders
 from testmesh.testing.cancellation import Cancellation
 from testmesh.testing.run_command import Completed
 from tests.support.boxes import BoxesOf, reachable_python
@@ -115,3 +118,94 @@ def test_what_is_cancelled_does_not_begin(installs: Installs) -> None:
     with pytest.raises(CancelledError):
         installs.run(f"open({str(installs.work / 'here')!r}, 'w')", cancellation=cancellation)
     assert not (installs.work / "here").exists()
+
+
+DEEP = """
+import os
+os.chdir({folder!r})
+for _ in range({levels}):
+    os.mkdir({name!r}); os.chdir({name!r})
+"""
+
+
+@pytest.mark.parametrize(("levels", "name"), [(1500, "d"), (30, "d" * 250)])
+@pytest.mark.parametrize("place_of", ["env", "work"])
+def test_folders_of_any_depth_are_the_nodes_own_again(
+    installs: Installs, place_of: str, levels: int, name: str
+) -> None:
+    folder = getattr(installs, place_of)
+    assert installs.run(DEEP.format(folder=str(folder), levels=levels, name=name)) == Completed(0, "")
+    here = os.open(folder, os.O_RDONLY)
+    for _ in range(levels):
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    owner = os.fstat(here).st_uid
+    os.close(here)
+    assert owner == os.geteuid()
+    assert installs.run("pass") == Completed(0, "")
+
+
+SPOILED = {
+    "missing": "os.remove(program)",
+    "junk": "open(program, 'w').write('x')",
+    "no program": "open(program, 'wb').write(b'\\x7fELF' + bytes(200)); os.chmod(program, 0o755)",
+    "loop": "os.remove(program); os.symlink('python', program)",
+    "folder": "os.remove(program); os.mkdir(program)",
+    "nowhere": "os.remove(program); os.symlink('/nowhere/python', program)",
+    "no bin": "os.remove(program); os.rmdir(os.path.dirname(program))",
+    "closed": "os.chmod(os.path.dirname(program), 0)",
+    "no working folder": "os.chmod(os.path.dirname(os.path.dirname(os.path.dirname(program))) + '/work', 0)",
+}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_command_that_an_earlier_one_spoiled_ends_with_status_127(installs: Installs, how: str) -> None:
+    """A project must not have its installation taken for a failure of the node."""
+    program = installs.env / "bin" / "python"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+
+    def run() -> int:
+        return installs.runner([str(program)], {}, installs.work, 60, writable=(installs.env, installs.work)).returncode
+
+    assert run() == 3
+    assert installs.run(f"import os; program = {str(program)!r}; {SPOILED[how]}").returncode == 0
+    assert run() == 127
+
+
+def test_a_command_of_the_nodes_own_that_is_not_there_is_the_nodes_fault(installs: Installs) -> None:
+    with pytest.raises(InfrastructureError):
+        installs.runner(["/nowhere/at/all"], {}, installs.attempt, 60, writable=(installs.env, installs.work))
+
+
+def test_after_its_close_nothing_is_started(installs: Installs) -> None:
+    installs.runner.close()
+    with pytest.raises(InfrastructureError, match="stopping"):
+        installs.run(f"open({str(installs.work / 'here')!r}, 'w')")
+    assert not (installs.work / "here").exists()
+    assert installs.work.stat().st_uid == os.geteuid()
+
+
+class NeverEnding:
+    """Boxes whose processes cannot be killed."""
+
+    def __init__(self, boxes: Boxes) -> None:
+        self.level = boxes.level
+        self.new_name, self.user = boxes.new_name, boxes.user
+
+    def start(self, *_: object, **__: object) -> "NeverEnding":
+        return self
+
+    def follow(self, _: object) -> NoReturn:
+        raise BoxError("its processes do not end", None)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders to runs")
+def test_folders_of_what_may_still_live_are_not_taken_back(installs: Installs, boxes_of: BoxesOf) -> None:
+    """Who still writes there could have the node give it another user's files."""
+    installs.runner = BoxedCommandRunner(cast("Boxes", NeverEnding(boxes_of("full"))))
+    with pytest.raises(BoxError):
+        installs.run("pass")
+    assert installs.env.stat().st_uid != os.geteuid()

@@ -6,21 +6,23 @@ from pathlib import Path
 import pytest
 
 from testmesh.errors import EnvironmentFailedError
-from testmesh.testing.environment_seal import seal
+from testmesh.testing.environment_seal import restore_python, seal
 from testmesh.testing.folders import remove_tree
+from testmesh.testing.interpreters import running_interpreter
 
-PYTHON = Path(sys.executable)
+HERE = running_interpreter()
+VERSIONED = f"python{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> Path:
     (tmp_path / "env" / "bin").mkdir(parents=True)
-    (tmp_path / "env" / "bin" / "python").symlink_to(PYTHON.resolve())
+    (tmp_path / "env" / "bin" / "python").symlink_to(HERE.path)
     return tmp_path / "env"
 
 
 def sealed(environment: Path) -> int:
-    return seal(environment, environment / "bin" / "python", PYTHON)
+    return seal(environment, HERE)
 
 
 def mode(path: Path) -> int:
@@ -91,16 +93,80 @@ def test_folders_without_end_are_refused(environment: Path) -> None:
     remove_tree(environment)
 
 
-def test_another_python_is_refused_and_a_copy_is_not(environment: Path, tmp_path: Path) -> None:
-    python = environment / "bin" / "python"
+def test_a_path_that_is_too_long_is_refused_and_can_be_removed(environment: Path) -> None:
+    here = os.open(environment, os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("d" * 250, dir_fd=here)
+        below = os.open("d" * 250, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    with pytest.raises(EnvironmentFailedError, match="deeper"):
+        sealed(environment)
+    remove_tree(environment)
+
+
+def spoil(python: Path, how: str) -> None:
     python.unlink()
-    python.write_bytes(PYTHON.read_bytes())
+    if how == "script":
+        python.write_text("#!/bin/sh\n")
+    elif how == "copy":
+        python.write_bytes(HERE.path.read_bytes())
+    elif how != "missing":
+        python.symlink_to(how)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("missing", "script", "copy", "python", "/bin/sh", "/etc/shadow"),
+        *(f"/bin/{VERSIONED}", f"/var/lib/../../usr/bin/{VERSIONED}"),
+    ],
+)
+def test_pythons_are_links_to_the_interpreter_whatever_is_in_their_place(environment: Path, how: str) -> None:
+    """A link to /bin/python resolves to the same program, but shows a box the whole machine."""
+    spoil(environment / "bin" / "python", how)
+    (environment / "bin" / "python3").symlink_to("/bin/sh")
     sealed(environment)
-    for place in ("script", "link"):
-        python.unlink()
-        if place == "script":
-            python.write_text("#!/bin/sh\n")
-        else:
-            python.symlink_to("/bin/sh")
-        with pytest.raises(EnvironmentFailedError, match="replaces"):
-            sealed(environment)
+    for name in ("python", "python3", VERSIONED):
+        assert (environment / "bin" / name).readlink() == HERE.path
+
+
+def test_what_a_replaced_python_led_to_is_left_alone(environment: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    spoil(environment / "bin" / "python", str(victim))
+    restore_python(environment, HERE)
+    assert victim.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["python2", "python3.1", "python3.99", "python2.7"])
+def test_another_python_is_refused(environment: Path, name: str) -> None:
+    (environment / "bin" / name).symlink_to("/bin/sh")
+    with pytest.raises(EnvironmentFailedError, match="another Python"):
+        sealed(environment)
+
+
+def test_programs_that_are_only_called_after_python_are_taken(environment: Path) -> None:
+    for name in ("python-argcomplete", "python3-config", "pythonw"):
+        (environment / "bin" / name).write_text("#!/bin/sh\n")
+    sealed(environment)
+
+
+@pytest.mark.parametrize("how", ["missing", "file", "link", "loop", "python is a folder"])
+def test_a_folder_of_programs_that_is_none_is_refused(environment: Path, tmp_path: Path, how: str) -> None:
+    programs = environment / "bin"
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "python").write_text("of the machine")
+    if how == "python is a folder":
+        (programs / "python3").mkdir()
+    else:
+        remove_tree(programs)
+    if how == "file":
+        programs.touch()
+    elif how in ("link", "loop"):
+        programs.symlink_to(outside if how == "link" else "bin")
+    with pytest.raises(EnvironmentFailedError, match="replaces"):
+        sealed(environment)
+    assert (outside / "python").read_text() == "of the machine"

@@ -14,16 +14,19 @@ import pytest
 
 from testmesh.clock import FakeClock
 from testmesh.errors import EnvironmentFailedError, InfrastructureError
+from testmesh.testing.boxed_command import BoxedCommandRunner
 from testmesh.testing.cancellation import Cancellation
 from testmesh.testing.environment_shelf import Environment
 from testmesh.testing.environments import LOW_FREE, MIN_FREE, EnvironmentCache
 from testmesh.testing.installers import Installation, InstallTimeoutError, find_installer
 from testmesh.testing.interpreters import Interpreters, running_interpreter
+from testmesh.testing.machine_files import interpreter_folders
 from testmesh.testing.package_cache import PackageCache
 from testmesh.testing.project_files import FolderFiles
 from testmesh.testing.requirement_lines import LocalPath
 from testmesh.testing.requirements import RequirementSet, read_requirements
-from testmesh.testing.run_command import CommandRunner
+from testmesh.testing.run_command import CommandDispatcher, CommandRunner, RunCommand
+from tests.support.boxes import BoxesOf
 from tests.support.commands import RecordedCommands
 from tests.support.fake_installer import FakeInstaller
 from tests.support.wheels import make_project, make_wheel
@@ -65,7 +68,7 @@ def cache(tmp_path: Path, installer: FakeInstaller, runner: CommandRunner, clock
     return EnvironmentCache(tmp_path / "environments", installer, runner, clock)
 
 
-def real_cache(tmp_path: Path, links: Path, runner: CommandRunner) -> EnvironmentCache:
+def real_cache(tmp_path: Path, links: Path, runner: RunCommand) -> EnvironmentCache:
     index = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(links)}
     found = find_installer(tmp_path / "packages", {"PATH": os.environ["PATH"], **index}, runner)
     return EnvironmentCache(tmp_path / "environments", found, runner, FakeClock())
@@ -448,6 +451,55 @@ def test_who_gives_more_time_is_not_told_that_it_took_too_long(tmp_path: Path, l
     assert cache.prepare(project, PLAIN, 200).pytest == "9.9"
 
 
+class LateInstaller(FakeInstaller):
+    """Takes `seconds` of the clock, and once says that the project cannot be packed."""
+
+    def __init__(self, links: Path, clock: FakeClock, seconds: float) -> None:
+        super().__init__(links)
+        self._clock = clock
+        self._seconds = seconds
+
+    def install(self, wanted: Installation) -> None:
+        self._clock.advance(self._seconds)
+        super().install(wanted)
+        if len(self.installed) == 1:
+            raise EnvironmentFailedError("Multiple top-level packages")
+
+
+def test_a_second_try_is_given_new_folders_and_what_is_left_of_the_time(
+    tmp_path: Path, links: Path, runner: CommandRunner, clock: FakeClock, project: Path
+) -> None:
+    late = LateInstaller(links, clock, 20)
+    cache = EnvironmentCache(tmp_path / "environments", late, runner, clock)
+    built = cache.prepare(project, replace(PLAIN, without_project=RequirementSet(("alpha", "pytest"))), 60)
+    first, second = late.installed
+    assert (first.timeout_s, second.timeout_s, second.lines) == (60, 40, ("alpha", "pytest"))
+    assert first.target.parent != second.target.parent
+    assert not first.target.parent.exists()
+    assert built.bin_dir.parent == second.target
+
+
+def test_when_the_time_is_over_nothing_more_is_begun(
+    tmp_path: Path, links: Path, runner: CommandRunner, clock: FakeClock, project: Path
+) -> None:
+    for seconds, begun in ((70, 1), (30, 2)):
+        commands, late = RecordedCommands(runner), LateInstaller(links, clock, seconds)
+        cache = EnvironmentCache(tmp_path / "environments", late, commands, clock)
+        with pytest.raises(InstallTimeoutError, match="more than 60 s"):
+            cache.prepare(project, replace(PLAIN, without_project=PLAIN), 60)
+        assert (len(late.installed), commands.commands) == (begun, [])
+
+
+def test_an_environment_whose_interpreter_is_gone_is_none(
+    cache: EnvironmentCache, project: Path, tmp_path: Path
+) -> None:
+    built = cache.prepare(project, PLAIN, 60)
+    marker = tmp_path / "environments" / built.key / "ready.json"
+    ready = json.loads(marker.read_text())
+    marker.write_text(json.dumps({**ready, "readable": [*ready["readable"], str(tmp_path / "gone")]}))
+    assert cache.peek(built.key) is None
+
+
 def test_a_full_disk_is_nobodys_fault(tmp_path: Path, links: Path, project: Path, runner: CommandRunner) -> None:
     full, enough = MIN_FREE - 1, MIN_FREE
     room = iter([full, full, enough, enough, full])
@@ -498,6 +550,56 @@ def test_a_folder_that_is_no_single_package_still_gets_its_dependencies(
     requirements = read_requirements(FolderFiles(project), allow_vcs=False)
     built = real_cache(tmp_path, links, runner).prepare(project, requirements, 60)
     assert says(built, "import alpha; print(alpha.version)") == "1.0"
+
+
+IN_ATTEMPT = "import os; attempt = os.path.dirname(os.path.dirname(os.environ['TMPDIR']))\n"
+
+
+def boxed_cache(tmp_path: Path, links: Path, runner: CommandRunner, boxes_of: BoxesOf) -> EnvironmentCache:
+    return real_cache(tmp_path, links, CommandDispatcher(runner, BoxedCommandRunner(boxes_of("full"))))
+
+
+def test_a_build_cannot_have_the_second_try_write_elsewhere(
+    tmp_path: Path, links: Path, runner: CommandRunner, boxes_of: BoxesOf
+) -> None:
+    """The second one begins unboxed, as the node, which may write anything."""
+    victim = tmp_path / "victim"
+    victim.write_text("the key of the node")
+    build = f"""{IN_ATTEMPT}
+for name in ("requirements.txt", "constraints.txt"):
+    path = attempt + "/work/" + name
+    os.path.lexists(path) and os.remove(path)
+    os.symlink({str(victim)!r}, path)
+raise SystemExit("Multiple top-level packages")
+"""
+    project = make_project(tmp_path / "several", "own", build=build)
+    requirements = read_requirements(FolderFiles(project), allow_vcs=False)
+    built = boxed_cache(tmp_path, links, runner, boxes_of).prepare(project, requirements, 60)
+    assert says(built, "import pytest; print(pytest.version)") == "9.9"
+    assert victim.read_text() == "the key of the node"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "pass",
+        "os.symlink('python', python)",
+        "os.symlink('/bin/' + os.path.basename(os.path.realpath(sys.executable)), python)",
+    ],
+)
+def test_a_build_that_replaces_python_changes_nothing_and_shows_no_more(
+    tmp_path: Path, links: Path, runner: CommandRunner, boxes_of: BoxesOf, how: str
+) -> None:
+    build = (
+        f"{IN_ATTEMPT}import sys\npython = attempt + '/env/bin/python'\n"
+        f"os.path.lexists(python) and os.remove(python)\n{how}\n"
+    )
+    project = make_project(tmp_path / "own", "own", build=build)
+    cache = boxed_cache(tmp_path, links, runner, boxes_of)
+    built = cache.prepare(project, RequirementSet(("pytest",), paths=(LocalPath("."),)), 60)
+    here = running_interpreter()
+    assert built.python.readlink() == here.path
+    assert set(map(str, built.readable)) == set(interpreter_folders(here.path, here.prefix))
 
 
 NODE = """

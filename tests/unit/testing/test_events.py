@@ -4,12 +4,13 @@ import json
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from testmesh.model import Counts
 from testmesh.testing import events
-from testmesh.testing.events import EventParser, ProcessEnd, RunReport
+from testmesh.testing.events import MAX_NAMES, EventParser, ProcessEnd, RunReport
 
 NONCE = "0123456789abcdef"
 
@@ -172,3 +173,29 @@ def test_a_name_keeps_its_file_where_it_is_another() -> None:
 def test_lone_surrogates_become_text_that_can_be_stored() -> None:
     report = parse(report_line("test_\ud800", stdout="a\udc80b"))
     assert (report.tests[0].name, report.tests[0].stdout) == ("test_?", "a?b")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '"e": "collection_end", "deselected": Infinity',
+        '"e": "exit", "status": -Infinity',
+        '"e": "exit", "status": 1e999',
+        '"e": "collection_end", "deselected": NaN',
+        '"e": "report", "id": "a", "when": "call", "duration": 1' + "0" * 400 + ', "category": "", "outcome": "passed"',
+    ],
+)
+def test_numbers_that_are_none_are_dropped(line: str) -> None:
+    parser = EventParser("nonce", "test_a.py")
+    assert parser.feed(f'{{"n": "nonce", {line}}}\n'.encode()) == []
+
+
+def test_names_of_tests_are_bounded_together() -> None:
+    parser = EventParser("nonce", "test_a.py")
+    for number in range(4000):
+        name = f"{number}" + "x" * 4000
+        parser.feed(json.dumps({"n": "nonce", "e": "collected", "ids": [name]}).encode() + b"\n")
+    parser.feed(b'{"n": "nonce", "e": "collection_end", "deselected": 0}\n')
+    report = parser.report(ProcessEnd())
+    assert sum(map(len, report.collected or ())) <= MAX_NAMES
+    assert report.text_cut

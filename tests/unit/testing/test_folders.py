@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from testmesh.testing.folders import copy_tree, remove_tree
+from testmesh.testing.folders import copy_tree, give_to, remove_tree
 
 
 def make_deep(folder: Path, levels: int, name: str = "d" * 20) -> None:
@@ -107,3 +107,50 @@ def test_a_deep_folder_is_copied(tmp_path: Path) -> None:
     assert depth == 1200
     for name in ("deep", "copy"):
         remove_tree(tmp_path / name)
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+ANOTHER = 12345
+
+
+@needs_root
+@pytest.mark.parametrize(("levels", "name"), [(1500, "d"), (30, "d" * 250), (3000, "d" * 20)])
+def test_a_folder_of_any_depth_is_given_away(tmp_path: Path, levels: int, name: str) -> None:
+    make_deep(tmp_path / "deep", levels, name)
+    give_to(tmp_path / "deep", ANOTHER)
+    here = os.open(tmp_path / "deep", os.O_RDONLY)
+    for _ in range(levels):
+        for each in (".", name, "file"):
+            assert os.stat(each, dir_fd=here).st_uid == ANOTHER
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    remove_tree(tmp_path / "deep")
+
+
+@needs_root
+def test_all_kinds_of_files_are_given_away_and_what_links_point_at_is_not(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "below").mkdir(parents=True)
+    top = tmp_path / "top"
+    for folder in (top / "a" / "b", top / "c", top / "closed"):
+        folder.mkdir(parents=True)
+    (top / "c" / "link").symlink_to(outside)
+    (top / "file").symlink_to(outside / "below")
+    os.mkfifo(top / "a" / "pipe")
+    (top / os.fsdecode(b"\xff\xfe")).touch()
+    (top / "closed").chmod(0)
+    give_to(top, ANOTHER)
+    assert {path.lstat().st_uid for path in (top, *top.rglob("*"))} == {ANOTHER}
+    assert {path.stat().st_uid for path in (outside, outside / "below")} == {0}
+    assert stat.S_IMODE((top / "closed").stat().st_mode) == 0
+
+
+@needs_root
+def test_a_link_in_place_of_the_folder_is_not_given_away(tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "outside")
+    with pytest.raises(OSError):
+        give_to(tmp_path / "link", ANOTHER)
+    assert (tmp_path / "outside").stat().st_uid == 0

@@ -8,7 +8,7 @@ import pytest
 
 from testmesh.errors import EnvironmentFailedError
 from testmesh.testing.environment_key import Interpreter
-from testmesh.testing.interpreters import Interpreters, discover, folders_of, running_interpreter
+from testmesh.testing.interpreters import Interpreters, discover, running_interpreter
 
 HERE = running_interpreter()
 
@@ -116,23 +116,3 @@ def test_others_are_looked_for_once_and_only_where_they_are_needed() -> None:
     interpreters.choose("<3.10")
     interpreters.choose("<3.10")
     assert looks == [1]
-
-
-@pytest.mark.parametrize(
-    ("prefix", "path", "folders"),
-    [
-        ("/usr", "/usr/bin/python3", []),
-        ("/opt/python", "/opt/python/bin/python3", ["/opt/python"]),
-        ("/opt/python", "/srv/bin/python3", ["/opt/python", "/srv/bin"]),
-    ],
-)
-def test_a_box_is_told_what_the_interpreter_needs(prefix: str, path: str, folders: list[str]) -> None:
-    needed = folders_of(replace(HERE, prefix=prefix, path=Path(path)))
-    assert [str(folder) for folder in needed] == folders
-
-
-def test_behind_a_link_both_folders_are_needed(tmp_path: Path) -> None:
-    python(tmp_path / "real" / "bin", "python3.9", "3.9.1")
-    (tmp_path / "link").symlink_to(tmp_path / "real")
-    linked = replace(HERE, prefix=str(tmp_path / "link"), path=tmp_path / "link" / "bin" / "python3.9")
-    assert set(folders_of(linked)) == {tmp_path / "link", tmp_path / "real"}

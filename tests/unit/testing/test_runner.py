@@ -339,7 +339,7 @@ def test_a_module_sees_a_clean_place(level_bench: Bench, monkeypatch: pytest.Mon
             assert len({name for name in open_now if name.startswith("pipe:")}) <= 3  # the tests' output and events
             assert "NoNewPrivs:\\t1" in open("/proc/self/status").read()
             import resource
-            assert resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
+            assert resource.getrlimit(resource.RLIMIT_CORE) == (1, 1)
         """
     project = write_project(
         level_bench.folder / "the project", {"test_it.py": source, "data.txt": "x", "run.sh": "#!/bin/sh"}

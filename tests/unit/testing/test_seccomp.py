@@ -82,6 +82,7 @@ DENIED = {
     "clock_adjtime": (305, 266),
     "syslog": (103, 116),
     "vhangup": (153, 58),
+    "io_setup": (206, 0),
     "iopl": (172, None),
     "ioperm": (173, None),
 }
