@@ -165,7 +165,7 @@ def parent() -> int:
 
 def _is_of_this_box(pid: str) -> bool:
     try:
-        return os.readlink(f"/proc/{pid}/ns/user") == os.readlink("/proc/self/ns/user") != TARGET["ns"]["user"]
+        return bool(os.readlink(f"/proc/{pid}/ns/user") == os.readlink("/proc/self/ns/user") != TARGET["ns"]["user"])
     except OSError:
         return False
 
