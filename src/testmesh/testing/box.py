@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 _LOOK_S = 0.2  # how often what a run uses is looked at
 _LOOK_CLOSELY_S = 0.5  # at disk and unnamed files
 _AGAIN_S = 0.02
+_PASSES = 20
 _SPARE_TASKS = 8  # the box's own, and those of services, each of which has a count of its own
 _END_S = 2.0  # for process 1 to end by itself once the lifeline has ended
 
@@ -77,9 +78,10 @@ def run(request: dict[str, Any], pipes: Pipes) -> None:
         os.waitpid(pid, 0)
         raise
     gates.mapped.open()
-    group = _enter_group(request, pid)  # meanwhile it builds its root
+    # The kernel can take 10 to 20 ms to move a process: too long to wait for. Before the tests have an interpreter, it
+    # is done.
+    group = _enter_group(request, pid)
     try:
-        gates.begin.open()
         for descriptor in {pipes.stdout, pipes.stderr, pipes.events} - {-1}:
             os.close(descriptor)
         over, cpu_time = _Watch(request, pid, wake, group).until_end(pipes.lifeline)
@@ -103,9 +105,16 @@ def _enter_group(request: dict[str, Any], pid: int) -> cgroups.Groups | None:
     if request["cgroup"] is None:
         return None
     memory = request["memory"] + request["disk"]  # the files in a box of full are in memory too
-    with suppress(OSError):
-        return cgroups.enter(cgroups.Groups(request["cgroup"]), request["name"], pid, memory, request["processes"])
-    return None
+    try:
+        group = cgroups.enter(cgroups.Groups(request["cgroup"]), request["name"], pid, memory, request["processes"])
+    except OSError:
+        return None
+    for _ in range(_PASSES):  # what it started meanwhile; whatever these start is in the group from the first
+        late = set(process_tree.descendants(pid)) - cgroups.members(group)
+        if not late:
+            break
+        cgroups.add(group, late)
+    return group
 
 
 def _leave_group(group: cgroups.Groups | None) -> str:
@@ -147,7 +156,6 @@ class _Gates:
     def __init__(self) -> None:
         self.ready = _Gate()  # the sources are open
         self.mapped = _Gate()  # it has its user
-        self.begin = _Gate()  # it is in its control group
 
 
 class _Watch:
@@ -297,7 +305,6 @@ def _enter(request: dict[str, Any], gates: _Gates, own: tuple[int, int]) -> None
         build(root, sources, request["fresh_proc"])
         if not request["fresh_proc"]:
             request["proc"] = f"/proc/self/fd/{sources.proc}"  # which can be written, unlike the one that is shown
-    gates.begin.wait_or_end()
     set_dumpable(False)  # nothing in the box may look into this process
     for number in (signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)  # signals without a handler do not reach process 1 from inside

@@ -188,6 +188,20 @@ def _set_limits(version: int, path: str, limits: Sequence[str], memory: int, pro
                 _write(f"{path}/{name}", value)
 
 
+def add(group: Groups, pids: Iterable[int]) -> None:
+    """Put more processes into a group, as far as they live."""
+    for pid in pids:
+        for _, path, _ in group.folders:
+            with suppress(OSError):
+                _write(f"{path}/cgroup.procs", str(pid))
+
+
+def members(group: Groups) -> set[int]:
+    """Those that are in it in every hierarchy."""
+    found = [set(_processes(path)) for _, path, _ in group.folders]
+    return set.intersection(*found) if found else set()
+
+
 def was_over(group: Groups) -> str:
     """ "memory" if a process of the group was killed for its memory, "processes" if it could not start one, else "".
 
