@@ -42,7 +42,7 @@ def compare(projects: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
 
     A file differs where more than half of the projects that have its path, and at least 3, agree on other contents. It
     is missing where more than half of all projects, and at least 3, have it. A conftest.py or a configuration of
-    pytest is told where as many have none.
+    pytest is told where as many have none, though they share a test file.
 
     Args:
         projects: of each its test files, by paths relative to it, with their digests.
@@ -63,6 +63,8 @@ def compare(projects: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
             expected.add(path)
         if is_support(path) and _is_most(len(projects) - having, len(projects)):
             unexpected.add(path)
+    if not any(path in expected and path in usual and not is_support(path) for path in contents):
+        unexpected.clear()  # they do not have the same task, so each has its own way
     notes = {}
     for name, files in projects.items():
         note = joined(

@@ -49,7 +49,9 @@ def test_the_majority_says_what_a_test_file_is(contents: str, notes: dict[str, s
 
 @pytest.mark.parametrize("path", ["conftest.py", "tests/conftest.py", "pytest.ini", "tests/.pytest.toml"])
 def test_a_file_with_a_say_in_all_tests_is_told_where_most_have_none(path: str) -> None:
-    assert of(path, None, None, None, "x") == {"p3": f"in few projects: {path}"}
+    shared = {"test_a.py": "1"}
+    assert cohort(shared, shared, shared, shared | {path: "x"}) == {"p3": f"in few projects: {path}"}
+    assert of(path, None, None, None, "x") == {}, "they share no test file"
     assert of(path, None, None, "x") == {}
     assert of(path, "a", "a", "a", "x") == {"p3": f"differs from most projects: {path}"}
 
@@ -116,3 +118,9 @@ def test_the_order_of_projects_does_not_matter_and_most_are_never_told_to_differ
         told = [name for name in having if path in notes.get(name, "").partition("missing")[0].partition("in few")[0]]
         assert not told or len(told) < len(having) / 2
         assert not told or len(having) - len(told) >= 3
+
+
+def test_projects_of_different_tasks_are_told_nothing() -> None:
+    found = {f"p{number}": {f"tests/test_{number}.py": str(number)} for number in range(9)}
+    found["p0"]["conftest.py"] = "own"
+    assert compare(found) == {}
