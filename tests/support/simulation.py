@@ -8,12 +8,13 @@ import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from testmesh.node.membership import (
     AddressTaken,
     Effect,
     Event,
+    Exchanged,
     Health,
     Heard,
     IndirectAnswered,
@@ -31,6 +32,7 @@ from testmesh.node.membership import (
     Tick,
 )
 
+P = TypeVar("P", bound="Process")
 Updates = tuple[Member, ...]
 _JOIN_TIMEOUT, _INTRODUCE_TIMEOUT, _LONGEST_SLEEP = 3.0, 2.0, 1.0
 
@@ -90,20 +92,46 @@ class Process:
         match effect:
             case SendPing(address, updates, timeout):
                 self.pings_sent += 1
+                self.simulation.longest_ping = max(self.simulation.longest_ping, updates, key=len)
                 self.ping(address, updates, timeout, lambda _: None, lambda refused: None)
             case SendIndirectPing(target, through, timeout):
                 self.ping_through(target, through, timeout)
             case SendJoin(address):
-                self.joins_sent += 1
-                members = self.membership.all_members()
-                call(self, address, lambda p: p.joining(members), _JOIN_TIMEOUT, lambda found: self.feed(Heard(found)))
+                self.join(address)
             case Introduce(addresses, updates):
                 for address in addresses:
                     call(self, address, lambda p: p.feed(Heard(updates)), _INTRODUCE_TIMEOUT)
             case MemberChanged(before, after):
                 self.simulation.changes.append(Change(self.simulation.now, self.address, before, after))
+                self.member_changed(before, after)
             case AddressTaken():
                 self.evicted = True
+
+    # What a whole node does besides ----------------------------------------------------------
+
+    def member_changed(self, before: Member | None, after: Member) -> None:
+        pass
+
+    def said_with_answer(self) -> Any:
+        """What goes with the answer to a ping, beside the membership's news."""
+        return None
+
+    def ping_answered(self, address: str, said: Any) -> None:
+        pass
+
+    def joined(self) -> None:
+        pass
+
+    # Messages --------------------------------------------------------------------------------
+
+    def join(self, address: str) -> None:
+        def take(found: Updates) -> None:
+            self.feed(Exchanged(found))
+            self.joined()
+
+        self.joins_sent += 1
+        members = self.membership.all_members()
+        self.simulation.call(self, address, lambda p: p.joining(members), _JOIN_TIMEOUT, take)
 
     def ping(
         self,
@@ -113,9 +141,10 @@ class Process:
         answered: Callable[[Updates], None],
         failed: Callable[[bool], None],
     ) -> None:
-        def take(found: Updates) -> None:
-            self.feed(PingAnswered(address, found))
-            answered(found)
+        def take(found: tuple[Updates, Any]) -> None:
+            self.feed(PingAnswered(address, found[0]))
+            self.ping_answered(address, found[1])
+            answered(found[0])
 
         def fail(refused: bool) -> None:
             self.feed(PingFailed(address, refused))
@@ -145,8 +174,9 @@ class Process:
             )
 
     def ping_for(self, target: str, timeout: float, reply: Callable[[tuple[bool, bool]], None]) -> None:
-        def take(found: Updates) -> None:
-            self.feed(PingAnswered(target, found))
+        def take(found: tuple[Updates, Any]) -> None:
+            self.feed(PingAnswered(target, found[0]))
+            self.ping_answered(target, found[1])
             reply((True, False))
 
         updates = self.membership.gossip(target)
@@ -159,13 +189,13 @@ class Process:
             lambda refused: reply((False, refused)),
         )
 
-    def heard(self, updates: Updates, sender: str) -> Updates:
+    def heard(self, updates: Updates, sender: str) -> tuple[Updates, Any]:
         self.feed(Heard(updates))
-        return self.membership.gossip(sender)
+        return self.membership.answer(sender), self.said_with_answer()
 
     def joining(self, members: Updates) -> Updates:
         before = set(self.membership.live())
-        self.feed(Heard(members))
+        self.feed(Exchanged(members))
         fresh = tuple(m for m in members if m.address not in before and m.health.is_live)
         if fresh:
             self.execute(Introduce(tuple(before - {m.address for m in members}), fresh))
@@ -173,7 +203,9 @@ class Process:
 
 
 class Simulation:
-    """`latency` is drawn evenly for every message, each way; `loss` is the chance of each message to vanish."""
+    """`latency` is drawn evenly for every message, each way; `loss` is the chance of each to vanish, `doubling` to come
+    twice.
+    """
 
     def __init__(
         self,
@@ -187,9 +219,11 @@ class Simulation:
         self.config = config or MembershipConfig()
         self.latency = latency
         self.loss = loss
+        self.doubling = 0.0
         self.listening: dict[str, Process] = {}  # what is reached at an address
         self.processes: list[Process] = []
         self.changes: list[Change] = []
+        self.longest_ping: Updates = ()
         self.cut: Callable[[str, str], bool] = lambda source, target: False
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._order = itertools.count()
@@ -199,11 +233,16 @@ class Simulation:
 
     def start(self, address: str, *bootstrap: str, boot: str | None = None, listens: bool = True) -> Process:
         """Another process at an address; `listens`: messages to the address reach it."""
+        process = Process(self, self.membership(address, bootstrap, boot))
+        return self.begin(process, listens=listens)
+
+    def membership(self, address: str, bootstrap: tuple[str, ...] = (), boot: str | None = None) -> Membership:
         me = Member(address, boot or f"{self.rng.getrandbits(32):08x}-{next(self._boots)}")
-        rng = random.Random(self.rng.random())
-        process = Process(self, Membership(me, bootstrap, self.config, rng))
+        return Membership(me, bootstrap, self.config, random.Random(self.rng.random()))
+
+    def begin(self, process: P, *, listens: bool = True) -> P:
         if listens:
-            self.listening[address] = process
+            self.listening[process.address] = process
         self.processes.append(process)
         self.after(self.rng.uniform(0, 0.2), lambda: process.do(process.run))
         return process
@@ -263,6 +302,8 @@ class Simulation:
 
     def agree(self, processes: list[Process]) -> bool:
         """Every one of them sees exactly the others, alive."""
+        if any(len(process.membership.live()) != len(processes) - 1 for process in processes):
+            return False  # most often so, and quickly known
         everybody = {process.membership.me for process in processes}
         return all(
             {m for m in process.membership.all_members() if m.health.is_live} == everybody for process in processes
@@ -326,6 +367,8 @@ class Simulation:
         if self.cut(source, target) or self.rng.random() < self.loss:
             return
         self.after(self.rng.uniform(*self.latency), arrive)
+        if self.rng.random() < self.doubling:
+            self.after(self.rng.uniform(*self.latency), arrive)
 
     def _step(self) -> None:
         self.now, _, action = heapq.heappop(self._events)

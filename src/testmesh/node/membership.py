@@ -15,10 +15,12 @@ import random
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from testmesh.node.membership_config import MembershipConfig
 from testmesh.node.membership_events import (
     AddressTaken,
     Effect,
     Event,
+    Exchanged,
     Health,
     Heard,
     IndirectAnswered,
@@ -33,12 +35,14 @@ from testmesh.node.membership_events import (
     SendPing,
     Tick,
 )
+from testmesh.node.rumours import Rumours
 from testmesh.node.suspicion import Suspicions
 
 __all__ = [  # the words are imported from here
     "AddressTaken",
     "Effect",
     "Event",
+    "Exchanged",
     "Health",
     "Heard",
     "IndirectAnswered",
@@ -57,35 +61,7 @@ __all__ = [  # the words are imported from here
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class MembershipConfig:
-    """Seconds, and how they add up.
-
-    Silent node: the wait for the next ping (up to two `ping_interval`, until its neighbour on the ring has its turn), a
-    failed direct ping (`ping_timeout`), a failed indirect one (all helpers are asked at once, and answer after half of
-    `indirect_timeout`) and the suspicion: 0..1.0 + 1.0 + 0.5 + 1.5 = 3.0 to 4.0.
-    So a silence of 2 s ends 1.0 before its suspicion does, at least. Whoever suspects a member pings it every
-    `ping_interval`, so that in this time it is told, and answers with a higher incarnation.
-    Gone process (refused): 0..1.0 + one indirect round.
-    """
-
-    ping_interval: float = 0.5
-    ping_timeout: float = 1.0
-    indirect_timeout: float = 1.0
-    indirect_count: int = 3  # helpers of an indirect ping, and whom the news of a death is passed on to
-    suspicion_timeout: float = 1.5
-    hearsay_factor: float = 2.0  # how much longer who only heard of a suspicion waits: who began it tells of the death
-    bootstrap_interval: float = 1.0
-    revive_interval: float = 2.0  # one dead member is pinged this often
-    forget_after: float = 3600.0  # a dead member is dropped from the list
-    gossip_batch: int = 8  # updates on one message
-    gossip_factor: int = 4  # an update is sent gossip_factor * ceil(log2(n + 1)) times
-
-
-@dataclass(slots=True)
-class _Rumour:
-    member: Member
-    sent: int = 0
+_MAX_INCARNATION = 2**53  # no node refutes so often: what is beyond it is no message of a node
 
 
 @dataclass(slots=True)
@@ -94,10 +70,10 @@ class Membership:
 
     me: Member
     bootstrap: tuple[str, ...] = ()
-    config: MembershipConfig = MembershipConfig()
+    config: MembershipConfig = field(default_factory=MembershipConfig)
     rng: random.Random = field(default_factory=random.Random)
     others: dict[str, Member] = field(default_factory=dict)
-    _rumours: dict[str, _Rumour] = field(default_factory=dict)
+    _rumours: Rumours = field(default_factory=Rumours)
     _round: list[str] = field(default_factory=list)  # who is still to be pinged in this round
     _pending: set[str] = field(default_factory=set)  # pings and indirect pings under way
     _suspected: Suspicions = field(init=False)
@@ -108,6 +84,8 @@ class Membership:
     _next_revive: float = 0.0
     _neighbour_is_next: bool = False
     _ticked_at: float = math.inf
+    _live: tuple[str, ...] | None = None  # computed when asked for, as is the next one
+    _neighbour: str | None = None
     _rival: Member | None = None  # another process that claims this address
 
     def __post_init__(self) -> None:
@@ -117,7 +95,9 @@ class Membership:
 
     def live(self) -> tuple[str, ...]:
         """Addresses of the live members but this one, sorted."""
-        return tuple(sorted(address for address, member in self.others.items() if member.health.is_live))
+        if self._live is None:
+            self._live = tuple(sorted(address for address, member in self.others.items() if member.health.is_live))
+        return self._live
 
     def member(self, address: str) -> Member | None:
         return self.me if address == self.me.address else self.others.get(address)
@@ -130,8 +110,12 @@ class Membership:
         """The monotonic time at which the next Tick has something to do, at the latest."""
         return min(self._next_ping, self._next_bootstrap, self._suspected.next_due())
 
-    def gossip(self, to: str | None = None) -> tuple[Member, ...]:
-        """This node's entry and the least-sent news; `to` also learns what is believed of itself, to refute it.
+    def answer(self, sender: str | None) -> tuple[Member, ...]:
+        """What goes with the answer to a ping."""
+        return self.gossip(sender, self.config.answer_batch)
+
+    def gossip(self, to: str | None = None, batch: int | None = None) -> tuple[Member, ...]:
+        """This node's entry and the most urgent news; `to` also learns what is believed of itself, to refute it.
 
         Even where it is believed alive: a process that came back on its address may be taken for the one before.
         """
@@ -139,23 +123,22 @@ class Membership:
         target = self.others.get(to) if to else None
         if target is not None:
             updates.append(target)
-        limit = self.config.gossip_factor * math.ceil(math.log2(len(self.others) + 2))
-        for rumour in sorted(self._rumours.values(), key=lambda item: item.sent)[: self.config.gossip_batch]:
-            rumour.sent += 1
-            if rumour.member not in updates:
-                updates.append(rumour.member)
-            if rumour.sent >= limit:
-                del self._rumours[rumour.member.address]
+        at_most = self.config.gossip_batch if batch is None else batch
+        news = self._rumours.send(at_most, self.config.gossip_factor * self._spread())
+        updates += [member for member in news if member not in updates]
         return tuple(updates)
 
     # Deciding --------------------------------------------------------------------------------
 
-    def handle(self, event: Event, now: float) -> list[Effect]:
+    def handle(self, event: Event, now: float) -> list[Effect]:  # noqa: PLR0911 - one an event
         match event:
             case Tick():
                 return self._tick(now)
             case Heard(updates):
                 return self._apply(updates, now)
+            case Exchanged(members):
+                mine = (m for m in members if m.health is not Health.DEAD or m.address == self.me.address)
+                return self._apply(mine, now)
             case PingAnswered(address, updates):
                 return self._ping_answered(address, updates, now)
             case PingFailed(address, refused):
@@ -169,14 +152,11 @@ class Membership:
 
     def _tick(self, now: float) -> list[Effect]:
         effects: list[Effect] = []
-        self._suspected.extend(max(0.0, now - self._ticked_at - 2 * self.config.ping_interval))
+        self._suspected.extend(max(0.0, now - self._ticked_at - 2 * self.config.ping_interval), now)
         self._ticked_at = now
         for address in self._suspected.expired(now):
             effects += self._set_health(address, Health.DEAD, now)
-        for address, since in list(self._died_at.items()):
-            if now >= since + self.config.forget_after:
-                self.others.pop(address, None)
-                del self._died_at[address]
+        self._forget(now)
         if self.me.health is Health.LEFT:
             self._next_ping = self._next_bootstrap = now + self.config.bootstrap_interval
             return effects
@@ -185,7 +165,7 @@ class Membership:
             live = set(self.live()) | {self.me.address}
             effects += [SendJoin(address) for address in self.bootstrap if address not in live]
         if now >= self._next_revive:
-            self._next_revive = now + self.config.revive_interval
+            self._next_revive = now + self.config.revive_interval * max(1.0, len(self.live()) / self.config.revivers)
             dead = [a for a, m in self.others.items() if m.health is Health.DEAD and a not in self._pending]
             if dead:
                 effects.append(self._ping(self.rng.choice(sorted(dead))))
@@ -197,9 +177,18 @@ class Membership:
                 effects.append(self._ping(target))
         return effects
 
+    def _forget(self, now: float) -> None:
+        self._rumours.forget_deaths_before(now - self.config.death_is_news)
+        for address, since in list(self._died_at.items()):
+            has_left = self.others[address].health is Health.LEFT
+            if now >= since + (self.config.forget_left_after if has_left else self.config.forget_dead_after):
+                del self.others[address], self._died_at[address]
+
     def _ping(self, address: str) -> SendPing:
         self._pending.add(address)
-        return SendPing(address, self.gossip(address), self.config.ping_timeout)
+        suspected = address in self._suspected.own()
+        timeout = self.config.suspicion_timeout if suspected else self.config.ping_timeout
+        return SendPing(address, self.gossip(address), timeout)
 
     def _next_target(self) -> str | None:
         """By turns the neighbour on a ring, so that everybody is pinged by its own every second time, and a random one.
@@ -208,10 +197,12 @@ class Membership:
         """
         self._neighbour_is_next = not self._neighbour_is_next
         if self._neighbour_is_next:
-            ring = sorted([self.me.address, *(a for a in self.live() if a not in self._suspected)], key=_place_on_ring)
-            neighbour = ring[(ring.index(self.me.address) + 1) % len(ring)]
-            if neighbour != self.me.address and neighbour not in self._pending:
-                return neighbour
+            if self._neighbour is None:
+                ring = [self.me.address, *(a for a in self.live() if a not in self._suspected)]
+                ring.sort(key=_place_on_ring)
+                self._neighbour = ring[(ring.index(self.me.address) + 1) % len(ring)]
+            if self._neighbour != self.me.address and self._neighbour not in self._pending:
+                return self._neighbour
         live = set(self.live())
         for _ in range(2):
             while self._round:
@@ -268,9 +259,10 @@ class Membership:
         member = self.others.get(address)
         if member is None or not member.health.is_live:
             return []
+        known_to_suspect = address in self._suspected.own()
         effects = self._set_health(address, Health.SUSPECT, now)
         self._suspected.confirm(address, now)
-        return effects
+        return effects if known_to_suspect else [*effects, self._ping(address)]
 
     def _set_health(self, address: str, health: Health, now: float) -> list[Effect]:
         member = self.others.get(address)
@@ -281,6 +273,8 @@ class Membership:
     def _apply(self, updates: Iterable[Member], now: float) -> list[Effect]:
         effects: list[Effect] = []
         for update in updates:
+            if not 0 <= update.incarnation < _MAX_INCARNATION:
+                continue
             if update.address == self.me.address:
                 effects += self._refute(update)
                 continue
@@ -309,23 +303,30 @@ class Membership:
         self.me = replace(self.me, incarnation=update.incarnation + 1)
         return [SendPing(self.me.address, self.gossip(), self.config.ping_timeout)] if contested else []
 
+    def _spread(self) -> int:
+        """How many must be told by each who is told, so that all but surely everybody is: it grows as the logarithm."""
+        return math.ceil(math.log2(len(self.others) + 2))
+
     def _record(self, member: Member, now: float) -> list[Effect]:
         before = self.others.get(member.address)
         self.others[member.address] = member
-        self._rumours[member.address] = _Rumour(member)
+        self._rumours.add(member, now)
         self._suspected.clear(member.address)
+        self._live = self._neighbour = None
         effects: list[Effect] = [MemberChanged(before, member)]
         if member.health is Health.SUSPECT:
             self._suspected.heard(member.address, now)
         if member.health.is_live:
             self._died_at.pop(member.address, None)
+            if before is not None and before.health is Health.DEAD:
+                self._next_revive = now  # a partition may have healed: who else is back?
         else:
             self._died_at[member.address] = now
             self._pending.discard(member.address)
             self._failed.pop(member.address, None)
             near = [address for address in self.live() if address not in self._suspected]
             if member.health is Health.DEAD and near:
-                told = self.rng.sample(near, min(self.config.indirect_count, len(near)))
+                told = self.rng.sample(near, min(self._spread(), len(near)))
                 effects.append(Introduce(tuple(told), (member,)))
         return effects
 

@@ -28,7 +28,12 @@ class Member:
     health: Health = Health.ALIVE
 
     def supersedes(self, other: "Member") -> bool:
-        return (self.incarnation, self.health, self.boot) > (other.incarnation, other.health, other.boot)
+        """Of another process on the address only a higher incarnation is believed: it is told what is known of the one
+        before, and raises its own. So every node sees a restart once, however old and new news of it mix.
+        """
+        if self.boot != other.boot:
+            return self.incarnation > other.incarnation
+        return (self.incarnation, self.health) > (other.incarnation, other.health)
 
 
 # What happens --------------------------------------------------------------------------------
@@ -44,6 +49,15 @@ class Heard:
     """A message came with this news: a ping, an answer, a join, an introduction."""
 
     updates: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """All that another node knows, at a join. Who is dead to it may have been cut off from it, no more: only of itself
+    does this node take such news, to refute it.
+    """
+
+    members: tuple[Member, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +90,7 @@ class Leave:
     """This node drains: say good-bye."""
 
 
-Event = Tick | Heard | PingAnswered | PingFailed | IndirectAnswered | Leave
+Event = Tick | Heard | Exchanged | PingAnswered | PingFailed | IndirectAnswered | Leave
 
 
 # What to do ----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from testmesh.node.membership import (
     AddressTaken,
     Effect,
     Event,
+    Exchanged,
     Health,
     Heard,
     IndirectAnswered,
@@ -56,8 +57,10 @@ class MeshNode:
         self._wake = threading.Event()
         self._stopped = False
         self._joined = threading.Event()
-        self._senders = ThreadPoolExecutor(16, thread_name_prefix="membership")
+        self._joining: set[str] = set()
+        self._senders = ThreadPoolExecutor(32, thread_name_prefix="membership")  # pings: to suspects they take long
         self._helpers = ThreadPoolExecutor(16, thread_name_prefix="helper")  # apart, as a sender waits for them
+        self._tellers = ThreadPoolExecutor(16, thread_name_prefix="news")  # apart, as a ping must not wait for them
         self._thread = threading.Thread(target=self._run, name="MeshNode", daemon=True)
 
     # Reading ---------------------------------------------------------------------------------
@@ -89,12 +92,12 @@ class MeshNode:
         """Take news in, and give this node's own for the answer."""
         self._feed(Heard(updates))
         with self._lock:
-            return self._membership.gossip(sender)
+            return self._membership.answer(sender)
 
     def joining(self, members: tuple[Member, ...]) -> tuple[Member, ...]:
         """A node asks to join: it is told everything, and the others hear of it at once."""
         before = set(self.live())
-        self._feed(Heard(members))
+        self._feed(Exchanged(members))
         fresh = tuple(member for member in members if member.address not in before and member.health.is_live)
         if fresh:
             self._execute([Introduce(tuple(before - {member.address for member in members}), fresh)])
@@ -119,7 +122,7 @@ class MeshNode:
             effects = self._membership.handle(Leave(), self._clock.monotonic())
         for effect in effects:
             if isinstance(effect, Introduce):
-                futures = [self._senders.submit(self._introduce, a, effect.updates) for a in effect.addresses]
+                futures = [self._tellers.submit(self._introduce, a, effect.updates) for a in effect.addresses]
                 for future in as_completed(futures, timeout=5):
                     future.result()
 
@@ -130,6 +133,7 @@ class MeshNode:
             self._thread.join()
         self._senders.shutdown(wait=False, cancel_futures=True)
         self._helpers.shutdown(wait=False, cancel_futures=True)
+        self._tellers.shutdown(wait=False, cancel_futures=True)
 
     def _run(self) -> None:
         while not self._stopped:
@@ -165,10 +169,10 @@ class MeshNode:
                 case SendIndirectPing():
                     self._senders.submit(self._ping_through, effect)
                 case SendJoin(address):
-                    self._senders.submit(self._join, address)
+                    self._begin_join(address)
                 case Introduce(addresses, updates):
                     for address in addresses:
-                        self._senders.submit(self._introduce, address, updates)
+                        self._tellers.submit(self._introduce, address, updates)
                 case MemberChanged():
                     pass  # told under the lock, in order
                 case AddressTaken(by):
@@ -212,13 +216,23 @@ class MeshNode:
                 break
         self._feed(IndirectAnswered(effect.target, reached=False, refused=refused))
 
+    def _begin_join(self, address: str) -> None:
+        with self._lock:
+            if address in self._joining:
+                return  # it takes longer than the time between two tries
+            self._joining.add(address)
+        self._tellers.submit(self._join, address)
+
     def _join(self, address: str) -> None:
         try:
             members = self._peers.join(address, self.members())
         except TestmeshError as error:
             log.info("cannot join through %s yet: %s", address, error)
             return
-        self._feed(Heard(members))
+        finally:
+            with self._lock:
+                self._joining.discard(address)
+        self._feed(Exchanged(members))
         self._joined.set()
 
     def _introduce(self, address: str, updates: tuple[Member, ...]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class _Suspicion:
+    since: float
     until: float
     own: bool  # this node's own pings failed; else it is hearsay
 
@@ -26,7 +27,7 @@ class Suspicions:
 
     def heard(self, address: str, now: float) -> None:
         """Somebody suspects it, at an incarnation that this node did not know."""
-        self._found[address] = _Suspicion(now + self._hearsay * self._timeout, own=False)
+        self._found[address] = _Suspicion(now, now + self._hearsay * self._timeout, own=False)
 
     def confirm(self, address: str, now: float) -> None:
         """This node could not reach it either."""
@@ -47,7 +48,7 @@ class Suspicions:
     def next_due(self) -> float:
         return min((suspicion.until for suspicion in self._found.values()), default=float("inf"))
 
-    def extend(self, seconds: float) -> None:
-        """This node stood still itself: in that time nobody could clear a suspicion with it."""
+    def extend(self, seconds: float, now: float) -> None:
+        """This node stood still itself until now: in that time nobody could clear a suspicion with it."""
         for suspicion in self._found.values():
-            suspicion.until += seconds
+            suspicion.until += min(seconds, now - suspicion.since)

@@ -9,6 +9,7 @@ from testmesh.node.membership import (
     AddressTaken,
     Effect,
     Event,
+    Exchanged,
     Health,
     Heard,
     IndirectAnswered,
@@ -64,8 +65,13 @@ class TestNews:
             (replace(A, health=Health.DEAD), replace(A, incarnation=1), replace(A, incarnation=1)),
             (replace(A, health=Health.DEAD), replace(A, health=Health.LEFT), replace(A, health=Health.LEFT)),
             (replace(A, incarnation=1), replace(A, health=Health.DEAD), replace(A, incarnation=1)),
-            (A, replace(A, boot="boot-z"), replace(A, boot="boot-z")),
+            (A, replace(A, boot="boot-z"), A),
             (replace(A, boot="boot-z"), A, replace(A, boot="boot-z")),
+            (A, replace(A, boot="boot-0", incarnation=1), replace(A, boot="boot-0", incarnation=1)),
+            (replace(A, boot="boot-z"), replace(A, health=Health.SUSPECT), replace(A, boot="boot-z")),
+            (A, replace(A, incarnation=2**62, health=Health.DEAD), A),
+            (A, replace(A, incarnation=10**400), A),
+            (A, replace(A, incarnation=-1, health=Health.LEFT), A),
         ],
     )
     def test_the_higher_incarnation_wins_and_at_one_incarnation_the_worse_news(
@@ -230,13 +236,16 @@ class TestPinging:
 
         assert of(membership.handle(Tick(), NOW), SendPing) == []
 
-    def test_the_dead_are_forgotten_after_a_while(self) -> None:
+    @pytest.mark.parametrize(
+        ("gone", "after"), [(Health.DEAD, CONFIG.forget_dead_after), (Health.LEFT, CONFIG.forget_left_after)]
+    )
+    def test_those_who_are_gone_are_forgotten_after_a_while(self, gone: Health, after: float) -> None:
         membership = knowing(A)
-        membership.handle(Heard((replace(A, health=Health.DEAD),)), NOW)
-        membership.handle(Tick(), NOW + CONFIG.forget_after - 1)
-        assert health(membership, A) is Health.DEAD
+        membership.handle(Heard((replace(A, health=gone),)), NOW)
+        membership.handle(Tick(), NOW + after - 1)
+        assert health(membership, A) is gone
 
-        membership.handle(Tick(), NOW + CONFIG.forget_after)
+        membership.handle(Tick(), NOW + after)
 
         assert membership.all_members() == (ME,)
 
@@ -362,6 +371,28 @@ class TestSuspecting:
 
         assert health(membership, A) is Health.DEAD
 
+    def test_a_suspicion_that_came_after_it_woke_is_not_made_longer(self) -> None:
+        membership = knowing(A, B)
+        membership.handle(Tick(), NOW)
+        membership.handle(Heard((replace(A, health=Health.SUSPECT),)), NOW + 60)
+
+        end = NOW + 60 + CONFIG.suspicion_timeout * CONFIG.hearsay_factor
+        self.tick_until(membership, NOW + 60, end + 0.25)
+
+        assert health(membership, A) is Health.DEAD
+
+    def test_a_suspect_is_pinged_at_once_and_its_answer_is_waited_for_as_long_as_the_suspicion_lasts(self) -> None:
+        membership = knowing(A, B)
+        membership.handle(Tick(), NOW)
+        membership.handle(PingFailed(A.address, refused=False), NOW)
+
+        effects = membership.handle(IndirectAnswered(A.address, reached=False, refused=False), NOW)
+
+        (ping,) = of(effects, SendPing)
+        assert isinstance(ping, SendPing)
+        assert (ping.address, ping.timeout) == (A.address, CONFIG.suspicion_timeout)
+        assert replace(A, health=Health.SUSPECT) in ping.updates
+
     def test_a_suspect_is_pinged_every_interval_and_told_so(self) -> None:
         membership = self.suspecting(B)
         for beat in (1, 2):
@@ -396,7 +427,7 @@ class TestSuspecting:
 
     def test_failures_after_the_death_change_nothing(self) -> None:
         membership = self.suspecting(B)
-        self.tick_until(membership, NOW, NOW + 2)
+        self.tick_until(membership, NOW, NOW + CONFIG.suspicion_timeout + 0.25)
         assert health(membership, A) is Health.DEAD
 
         assert membership.handle(PingFailed(A.address, refused=True), NOW + 2) == []
@@ -423,7 +454,48 @@ class TestLeaving:
         assert membership.me == replace(ME, health=Health.LEFT)
 
 
+class TestExchanging:
+    def test_who_is_dead_to_another_may_only_have_been_cut_off_from_it(self) -> None:
+        membership = knowing(A, B)
+
+        said = (C, replace(A, health=Health.DEAD), replace(B, health=Health.LEFT))
+        effects = membership.handle(Exchanged(said), NOW)
+
+        assert (health(membership, A), health(membership, B)) == (Health.ALIVE, Health.LEFT)
+        assert changes(effects) == [(None, Health.ALIVE), (Health.ALIVE, Health.LEFT)]
+
+    def test_its_own_death_is_refuted(self) -> None:
+        membership = knowing(A)
+
+        membership.handle(Exchanged((A, replace(ME, health=Health.DEAD))), NOW)
+
+        assert membership.me.incarnation == 1
+
+
 class TestGossip:
+    def test_a_death_goes_before_a_storm_of_newcomers_and_its_refutation_too(self) -> None:
+        membership = knowing(*(Member(f"n{i}:1", f"boot-{i}") for i in range(200)))
+        dead = replace(membership.others["n7:1"], health=Health.DEAD)
+        back = replace(dead, health=Health.ALIVE, incarnation=1)
+
+        membership.handle(Heard((dead,)), NOW)
+        assert all(dead in membership.gossip() for _ in range(5))
+
+        membership.handle(Heard((back,)), NOW)
+        assert all(back in membership.gossip() for _ in range(5))
+
+    def test_an_old_death_is_no_news(self) -> None:
+        membership = knowing(A, B)
+        membership.handle(Heard((replace(A, health=Health.DEAD),)), NOW)
+        membership.handle(Tick(), NOW + CONFIG.death_is_news + 0.1)
+
+        assert membership.gossip() == (ME, B)
+
+    def test_an_answer_has_room_for_more(self) -> None:
+        membership = knowing(*(Member(f"n{i}:1", f"boot-{i}") for i in range(200)))
+
+        assert len(membership.answer(None)) == 1 + CONFIG.answer_batch
+
     def test_news_is_sent_a_bounded_number_of_times(self) -> None:
         membership = knowing(A, B)
 

@@ -31,6 +31,34 @@ def test_a_join_is_known_to_all_within_10_s_even_where_a_third_of_the_messages_i
     )
 
 
+def test_a_mesh_of_200() -> None:
+    """The short form of what tests.simulate does for half an hour."""
+    simulation = Simulation(seed=200)
+    nodes = simulation.mesh(200)
+    nodes.append(simulation.start("newcomer:1", nodes[100].address))
+    simulation.run_until(lambda: simulation.agree(nodes), at_most=10)
+    simulation.pause_for(nodes[7], 1.0)
+    before = [node.pings_sent for node in nodes]
+
+    simulation.run(5)
+
+    assert {(now.pings_sent - sent) / 5 for now, sent in zip(nodes, before, strict=True)} <= {1.8, 2.0, 2.2}
+    assert simulation.deaths() == []
+    simulation.crash(nodes[0])
+    simulation.run_until(lambda: all_see(nodes[1:], nodes[0], Health.DEAD), at_most=3)
+
+
+def test_forty_that_join_sixty_at_once_are_known_to_all_and_a_death_is_noticed_meanwhile() -> None:
+    simulation = Simulation(seed=50)
+    nodes = simulation.mesh(60)
+    joining = [simulation.start(f"new-{i}:1", nodes[0].address) for i in range(40)]
+    simulation.run(0.1)
+    simulation.crash(nodes[7])
+
+    left = [node for node in (*nodes, *joining) if node is not nodes[7]]
+    simulation.run_until(lambda: simulation.agree(left), at_most=10)
+
+
 def test_five_nodes_that_start_at_once_and_know_one_address_form_one_mesh() -> None:
     simulation = Simulation(seed=3)
     nodes = [simulation.start(f"n{i}:1", "n0:1") for i in range(5)]
@@ -54,8 +82,8 @@ def test_pings_per_node_and_second_are_constant_as_the_mesh_grows() -> None:
         simulation = Simulation(seed=size)
         nodes = simulation.mesh(size)
         before = [node.pings_sent for node in nodes]
-        simulation.run(20)
-        rates[size] = [(node.pings_sent - sent) / 20 for node, sent in zip(nodes, before, strict=True)]
+        simulation.run(10)
+        rates[size] = [(node.pings_sent - sent) / 10 for node, sent in zip(nodes, before, strict=True)]
 
     assert {rate for of_size in rates.values() for rate in of_size} == {1 / simulation.config.ping_interval}
 
@@ -117,8 +145,8 @@ def test_nobody_is_declared_dead_for_a_silence_of_2_s(size: int, how: str) -> No
     assert suspicions  # else this has shown nothing
 
 
-@pytest.mark.parametrize("size", [2, 4])
-def test_a_node_that_pauses_1_s_in_every_5_is_never_declared_dead_in_30_minutes(size: int) -> None:
+@pytest.mark.parametrize(("size", "minutes"), [(2, 30), (4, 30), (30, 2)])  # at length: tests.simulate
+def test_a_node_that_pauses_1_s_in_every_5_is_never_declared_dead(size: int, minutes: float) -> None:
     simulation = Simulation(seed=size)
     nodes = simulation.mesh(size)
 
@@ -127,14 +155,30 @@ def test_a_node_that_pauses_1_s_in_every_5_is_never_declared_dead_in_30_minutes(
         simulation.after(5.0, pause)
 
     pause()
-    simulation.run(30 * 60)
+    simulation.run(minutes * 60)
 
     assert simulation.deaths() == []
 
 
-def test_a_node_that_stood_still_for_long_believes_nobody_dead_and_is_believed_alive_again() -> None:
+@pytest.mark.parametrize("size", [2, 4, 8])
+def test_a_busy_node_that_does_everything_1_to_2_s_late_is_suspected_and_never_declared_dead(size: int) -> None:
+    simulation = Simulation(seed=size)
+    nodes = simulation.mesh(size)
+    at_once = nodes[-1].do
+    nodes[-1].do = lambda action: simulation.after(  # type: ignore[method-assign]
+        simulation.rng.uniform(1, 2), lambda: at_once(action)
+    )
+
+    simulation.run(300)
+
+    assert simulation.deaths() == []
+    assert any(change.after.health is Health.SUSPECT for change in simulation.changes)
+
+
+@pytest.mark.parametrize("size", [2, 4, 30])
+def test_a_node_that_stood_still_for_long_believes_nobody_dead_and_is_believed_alive_again(size: int) -> None:
     simulation = Simulation(seed=4)
-    nodes = simulation.mesh(4)
+    nodes = simulation.mesh(size)
     simulation.pause_for(nodes[0], 30)
     simulation.run(31)
 
@@ -159,6 +203,46 @@ def test_the_sides_of_a_partition_lose_and_find_each_other(size: int) -> None:
     simulation.heal()
 
     simulation.run_until(lambda: simulation.agree(nodes), at_most=10)
+
+
+@pytest.mark.parametrize(("size", "cut_off"), [(4, 1), (30, 1), (30, 15)])
+def test_when_a_partition_heals_nobody_is_declared_dead_by_old_news(size: int, cut_off: int) -> None:
+    simulation = Simulation(seed=size)
+    nodes = simulation.mesh(size)
+    simulation.partition(nodes[:cut_off], nodes[cut_off:])
+    simulation.run(60)
+    simulation.changes.clear()
+    simulation.heal()
+
+    simulation.run_until(lambda: simulation.agree(nodes), at_most=10)
+    assert simulation.deaths() == []
+
+
+def test_a_partition_of_more_than_an_hour_heals() -> None:
+    simulation = Simulation(seed=7)
+    nodes = simulation.mesh(4)
+    simulation.partition(nodes[:2], nodes[2:])
+    simulation.run(1.1 * 3600)
+    simulation.heal()
+
+    simulation.run_until(lambda: simulation.agree(nodes), at_most=10)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_quick_restart_is_one_change_of_processes_for_everybody(seed: int) -> None:
+    """Else work that the new process was given would be taken for lost."""
+    simulation = Simulation(seed)
+    nodes = simulation.mesh(5)
+    simulation.pause_for(nodes[2], 1.6)  # so that some suspect the old one
+    simulation.run(1.5)
+    simulation.crash(nodes[2])
+    new = simulation.start(nodes[2].address, nodes[0].address)
+    others = [node for node in nodes if node is not nodes[2]]
+    simulation.run_until(lambda: simulation.agree([*others, new]), at_most=10)
+
+    for node in others:
+        seen = [c for c in simulation.changes if c.observer == node.address and c.after.address == new.address]
+        assert [c.after.boot for c in seen if c.before and c.before.boot != c.after.boot] == [new.membership.me.boot]
 
 
 def test_a_link_that_is_cut_in_one_direction_kills_nobody() -> None:
