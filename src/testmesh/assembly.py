@@ -96,11 +96,11 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
     node: Node[PreparedProject] = Node(parts, lambda ensure_archive: MeshBench(workshop, ensure_archive))
     verifier = RequestVerifier(secret, settings.advertise) if settings.secret else None
     internal = internal_blueprint(verifier)
-    register_peer_routes(internal, node, lambda: os.kill(os.getppid(), signal.SIGTERM))  # the arbiter
+    register_peer_routes(internal, node.peer_side, lambda: os.kill(os.getppid(), signal.SIGTERM))  # the arbiter
     log.info("loopback %s, sandbox %s%s", isolation.loopback, isolation.sandbox, _because(isolation.cause))
     if not settings.secret:
         log.warning("MESH_SECRET is not set: this node stands alone and takes no peer")
-    return node, create_app(node, settings, internal=internal, clock=clock)
+    return node, create_app(node.public, settings, internal=internal, clock=clock)
 
 
 def check_sandbox(settings: Settings, isolation: IsolationLevel) -> None:

@@ -81,11 +81,23 @@ class InfrastructureError(TestmeshError):
     """Not the student's fault (verdict infra_failed): index out of reach, disk, policy, a lost node."""
 
 
+class ArchiveAwayError(InfrastructureError):
+    """No live node holds the submission's files: what needs them waits for one that does."""
+
+
 # Between nodes -------------------------------------------------------------------------------
 
 
 class PeerError(TestmeshError):
     """A peer could not be reached or gave no usable answer."""
+
+
+class PeerConflictError(PeerError):
+    """409: the peer knows it otherwise, for instance another submission under the same id."""
+
+
+class PeerUnableError(PeerError):
+    """503 or 507: the peer is there, but cannot do it now."""
 
 
 class PeerRefusedError(PeerError):

@@ -118,6 +118,42 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """Tests by outcome, disjoint, as pytest's summary line counts them."""
+
+    passed: int = 0
+    failed: int = 0
+    errors: int = 0
+    skipped: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.passed + other.passed,
+            self.failed + other.failed,
+            self.errors + other.errors,
+            self.skipped + other.skipped,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PrunedShare:
+    """What one node ran of an evaluation that was pruned. With 0 modules: the names of all of its projects."""
+
+    node: str
+    projects: tuple[str, ...]
+    counts: Counts
+    modules: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What stays of an evaluation that was pruned: its part of the totals, and the archives it no longer needs."""
+
+    shares: tuple[PrunedShare, ...] = ()
+    archives: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """One submission. Its modules' states are records of their own (`ModuleState`)."""
 
@@ -134,6 +170,8 @@ class Evaluation:
     cancelled: bool = False
     finished_at: float | None = None
     eval_time: float | None = None  # seconds from submission to the end, on one node's monotonic clock
+    number: int = 0  # 1 + the highest known where it was submitted: an order of age that needs no clock (Lamport)
+    pruned: Pruned | None = None  # where set, only id, times, number and body_digest are there besides
 
     @property
     def projects(self) -> tuple[Project, ...]:
@@ -144,24 +182,6 @@ class Evaluation:
         """Every archive that must be held for this evaluation to go on."""
         found = [source.archive for source in self.sources if source.archive]
         return tuple(dict.fromkeys(found + ([self.tests_archive] if self.tests_archive else [])))
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Tests by outcome, disjoint, as pytest's summary line counts them."""
-
-    passed: int = 0
-    failed: int = 0
-    errors: int = 0
-    skipped: int = 0
-
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
-            self.passed + other.passed,
-            self.failed + other.failed,
-            self.errors + other.errors,
-            self.skipped + other.skipped,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,3 +233,8 @@ class ModuleState:
     @property
     def key(self) -> tuple[str, str, str]:
         return (self.evaluation, self.project, self.module)
+
+    @property
+    def counts_in_totals(self) -> bool:
+        """Whether a node has run it: then it is in /stats."""
+        return self.verdict.is_final and self.verdict is not Verdict.CANCELLED

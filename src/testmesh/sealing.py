@@ -6,6 +6,7 @@ Only who has the mesh secret can open it, and only for the context (an evaluatio
 import base64
 import binascii
 import contextlib
+import logging
 import os
 import re
 import secrets
@@ -16,8 +17,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from testmesh.damaged_files import set_aside
 from testmesh.errors import InfrastructureError
 
+log = logging.getLogger(__name__)
 _VERSION = "v1."
 _PURPOSE = b"testmesh sealed token v1"  # so that the same secret, used for another purpose, gives another key
 _NONCE_BYTES = 12
@@ -50,24 +53,39 @@ def unseal(secret: str, sealed: str, context: str) -> str:
 def node_key(data_dir: Path) -> str:
     """The secret of a node that has no mesh secret: made on first use, then read from its data directory (mode 600).
 
+    A damaged one is set aside and another made: a node that starts without the tokens that were stored (they cannot be
+    opened then) is better than none.
+
     Raises:
-        InfrastructureError: it cannot be read or written, or is damaged.
+        InfrastructureError: it cannot be read or written.
     """
     path = data_dir / _KEY_FILE
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            _create_once(path, secrets.token_hex(32))
-        key = path.read_text(encoding="ascii", errors="replace").strip()
+        key = _read_or_make(path)
+        if key is None:
+            log.warning("%s is damaged; it is set aside, and tokens that were stored before cannot be opened", path)
+            set_aside(path)
+            key = _read_or_make(path)
         if path.stat().st_mode & 0o077:
             path.chmod(0o600)
     except OSError as error:
         raise InfrastructureError(
             f"The node's key {path} cannot be used: {error.strerror}; check MESH_DATA_DIR."
         ) from None
-    if not _KEY.fullmatch(key):
-        raise InfrastructureError(f"The node's key {path} is damaged; delete it, and the node makes another.")
+    if key is None:
+        raise InfrastructureError(f"The node's key {path} is damaged and cannot be set aside; delete it.")
     return key
+
+
+def _read_or_make(path: Path) -> str | None:
+    """None where what is there is no key."""
+    if not path.exists():
+        _create_once(path, secrets.token_hex(32))
+    if path.is_dir():
+        return None
+    key = path.read_text(encoding="ascii", errors="replace").strip()
+    return key if _KEY.fullmatch(key) else None
 
 
 def _derived_key(secret: str) -> bytes:

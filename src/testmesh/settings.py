@@ -30,7 +30,8 @@ class Settings:
     strategy: str = "least_loaded"  # MESH_STRATEGY
     sandbox: str = "auto"  # MESH_SANDBOX
     replicas: int = 2  # MESH_REPLICAS
-    keep_evaluations: int = 1000  # MESH_KEEP_EVALUATIONS
+    keep_evaluations: int = 1000  # MESH_KEEP_EVALUATIONS: ended ones; older ones are pruned
+    keep_days: int | None = None  # MESH_KEEP_DAYS: None is no limit by age
     github_api: str = "https://api.github.com"  # MESH_GITHUB_API
     max_upload: int = 512 * MIB  # MESH_MAX_UPLOAD
     max_unpacked: int = 2 * GIB  # MESH_MAX_UNPACKED
@@ -176,6 +177,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "sandbox": _choice("auto", "full", "portable", "none"),
     "replicas": _integer(1, 16),
     "keep_evaluations": _integer(1, 1_000_000),
+    "keep_days": _integer(1, 36_500),
     "github_api": _base_url,
     "max_upload": parse_size,
     "max_unpacked": parse_size,

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import zipfile
@@ -298,16 +299,17 @@ def test_a_sandbox_that_cannot_be_had_is_one_line_and_an_end(tmp_path: Path) -> 
     assert repr(best) in line
 
 
-@pytest.mark.parametrize("kind", ["a file", "below a file", "no database"])
+@pytest.mark.parametrize("kind", ["a file", "below a file", "another version"])
 def test_a_data_folder_that_is_none_is_one_line_and_an_end(tmp_path: Path, kind: str) -> None:
     place = tmp_path / "data"
-    if kind == "no database":
+    if kind == "another version":
         place.mkdir()
-        (place / "mesh.db").write_bytes(b"this is no database" * 100)
+        with contextlib.closing(sqlite3.connect(place / "mesh.db")) as database:
+            database.executescript("CREATE TABLE evaluations (id TEXT); PRAGMA user_version = 1;")
     else:
         place.write_text("a file")
     status, output = run_node(tmp_path, MESH_DATA_DIR=str(place / "below" if kind == "below a file" else place))
     (line,) = output.splitlines()
     assert status not in (0, 1)
     assert "cannot start" in line
-    assert ("database" if kind == "no database" else "MESH_DATA_DIR") in line
+    assert ("another version" if kind == "another version" else "MESH_DATA_DIR") in line

@@ -34,10 +34,11 @@ class RunningNode:
     environ: dict[str, str]
     process: "subprocess.Popen[bytes] | None" = None
     python: str = sys.executable
+    host: str = "127.0.0.1"
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
@@ -64,7 +65,7 @@ class RunningNode:
 
     def is_healthy(self) -> bool:
         with contextlib.suppress(requests.RequestException):
-            return requests.get(f"{self.url}/health", timeout=2).status_code == 200
+            return self.request("GET", "/health", timeout=2).status_code == 200
         return False
 
     def kill(self) -> None:
@@ -81,8 +82,12 @@ class RunningNode:
         self.process.terminate()
         return self.process.wait(timeout=60)
 
+    def request(self, method: str, path: str, **arguments: Any) -> requests.Response:
+        """All that is asked of it goes through here."""
+        return requests.request(method, f"{self.url}{path}", **arguments)
+
     def get(self, path: str, **arguments: Any) -> Any:
-        response = requests.get(f"{self.url}{path}", timeout=30, **arguments)
+        response = self.request("GET", path, **{"timeout": 30, **arguments})
         response.raise_for_status()
         return response.json()
 
@@ -90,7 +95,7 @@ class RunningNode:
         data = {"options": json.dumps(options)} if options else {}
         files = {"file": ("class.zip", archive)}
         headers = {"Idempotency-Key": key} if key else {}
-        answer = requests.post(f"{self.url}/evaluation", files=files, data=data, headers=headers, timeout=60)
+        answer = self.request("POST", "/evaluation", files=files, data=data, headers=headers, timeout=60)
         assert answer.status_code == 202, answer.text
         found: str = answer.json()["id"]
         assert answer.headers["Location"].endswith(found)
@@ -121,13 +126,12 @@ class RunningMesh:
 @contextlib.contextmanager
 def mesh(folder: Path, count: int, **settings: str) -> Iterator[RunningMesh]:
     """`count` joined nodes; `settings` are MESH_ variables for all of them."""
-    shared = os.environ.get(SHARED_FOLDER)
-    built = made_once(Path(shared), "built", _build_environment) if shared else None
+    built = shared_environment()
     with reserved_ports(count) as ports:
         nodes = [_node(folder, port, ports[0], settings) for port in ports]
         if built is not None:
             for node in nodes:
-                _link_environments(built, node.data)
+                link_environments(built, node.data)
         with _running(nodes) as running:
             yield running
 
@@ -164,16 +168,30 @@ def _node(folder: Path, port: int, first: int, settings: Mapping[str, str]) -> R
     return node
 
 
-def _build_environment(folder: Path) -> None:
+def shared_environment() -> Path | None:
+    """What build_environment makes, once for all tests that have a folder in common; None where they have none."""
+    shared = os.environ.get(SHARED_FOLDER)
+    return made_once(Path(shared), "built", build_environment) if shared else None
+
+
+def build_environment(folder: Path) -> None:
     """That of projects without requirements, by a node with its data below `folder`."""
     with reserved_ports(1) as (port,), _running([_node(folder, port, port, {})]) as running:
         running[0].wait_done(running[0].submit(zip_of({"p/test_a.py": "def test_a():\n    pass\n"})))
 
 
-def _link_environments(built: Path, data: Path) -> None:
+def link_environments(built: Path, data: Path) -> None:
     """As if the node had built them; that takes longer than most tests. Nothing writes into an environment's files."""
     for environments in built.glob("data_*/environments"):
-        shutil.copytree(environments, data / environments.name, symlinks=True, copy_function=os.link)
+        shutil.copytree(environments, data / environments.name, symlinks=True, copy_function=_link_or_copy)
+
+
+def _link_or_copy(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk
+        shutil.copy2(source, target)
+    return target
 
 
 def wait_for(condition: Callable[[], T | None], patience: float = PATIENCE_S, what: str = "the condition") -> T:

@@ -11,6 +11,8 @@ from testmesh.model import (
     ModuleState,
     Options,
     Project,
+    Pruned,
+    PrunedShare,
     Source,
     SourceKind,
     TestResult,
@@ -57,6 +59,16 @@ sources = st.builds(
     st.none() | _names,
     _small,
 )
+pruned = st.builds(
+    Pruned,
+    st.lists(
+        st.builds(
+            PrunedShare, st.sampled_from(["", "a:1", "b:1"]), st.lists(_names, max_size=2).map(tuple), counts, _small
+        ),
+        max_size=2,
+    ).map(tuple),
+    st.lists(st.sampled_from([ARCHIVE, "b" * 64]), max_size=1).map(tuple),
+)
 evaluations = st.builds(
     Evaluation,
     st.sampled_from(["e1", "e2", "e3"]),
@@ -72,6 +84,8 @@ evaluations = st.builds(
     st.booleans(),
     st.none() | _times,
     st.none() | _times,
+    _small,
+    st.none() | st.none() | pruned,
 )
 states = st.builds(
     ModuleState,

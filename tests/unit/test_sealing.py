@@ -100,13 +100,22 @@ def test_threads_that_start_together_get_one_key(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["node.key"]
 
 
-@pytest.mark.parametrize("content", ["", "short", "g" * 64, "a" * 63])
-def test_a_damaged_key_is_told_and_not_replaced(tmp_path: Path, content: str) -> None:
-    (tmp_path / "node.key").write_text(content)
+@pytest.mark.parametrize("content", ["", "short", "g" * 64, "a" * 63, "\0" * 65, None])
+def test_a_damaged_key_is_set_aside_and_another_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str | None
+) -> None:
+    if content is None:
+        (tmp_path / "node.key").mkdir()
+    else:
+        (tmp_path / "node.key").write_text(content)
 
-    with pytest.raises(InfrastructureError, match="damaged"):
-        node_key(tmp_path)
-    assert (tmp_path / "node.key").read_text() == content
+    key = node_key(tmp_path)
+
+    assert len(key) == 64
+    assert node_key(tmp_path) == key
+    aside = tmp_path / "node.key.damaged"
+    assert aside.is_dir() if content is None else aside.read_text() == content
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def test_a_data_directory_that_is_a_file_is_told(tmp_path: Path) -> None:

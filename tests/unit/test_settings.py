@@ -27,6 +27,7 @@ GOOD: list[tuple[str, str, Any]] = [
     ("MESH_SANDBOX", "portable", "portable"),
     ("MESH_REPLICAS", "3", 3),
     ("MESH_KEEP_EVALUATIONS", "50", 50),
+    ("MESH_KEEP_DAYS", "90", 90),
     ("MESH_GITHUB_API", "http://127.0.0.1:8000/api/", "http://127.0.0.1:8000/api"),
     ("MESH_MAX_UPLOAD", "64 MiB", 64 * MIB),
     ("MESH_MAX_UNPACKED", "3g", 3 * GIB),
@@ -57,6 +58,7 @@ BAD = [
     *(("MESH_SANDBOX", value) for value in ("docker", "1")),
     *(("MESH_REPLICAS", value) for value in ("0", "17", "two")),
     *(("MESH_KEEP_EVALUATIONS", value) for value in ("0", "-5")),
+    *(("MESH_KEEP_DAYS", value) for value in ("0", "1.5", "unlimited")),
     *(
         ("MESH_GITHUB_API", value)
         for value in ("api.github.com", "ftp://x", "https://x?y", "https://x#y", "https://", "https://x:99999")

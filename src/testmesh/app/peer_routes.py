@@ -11,8 +11,12 @@ from testmesh.errors import MalformedError
 from testmesh.node.codec import decode, encode
 from testmesh.node.membership import Member
 from testmesh.node.messages import (
+    ArchivesAsked,
+    ArchivesHeld,
     AttemptReports,
     Digests,
+    FetchOrder,
+    FetchProgress,
     Held,
     IndirectReply,
     Members,
@@ -23,7 +27,11 @@ from testmesh.node.messages import (
     WorkOrder,
 )
 from testmesh.node.wire import (
+    ARCHIVES_ASKED,
+    ARCHIVES_HELD,
     DIGESTS,
+    FETCH_ORDER,
+    FETCH_PROGRESS,
     HELD,
     INDIRECT_REPLY,
     MEMBERS,
@@ -64,6 +72,10 @@ class PeerService(Protocol):
     def store_copy(self, message: Replicate) -> None: ...
 
     def archive(self, digest: str) -> Path: ...
+
+    def fetch_archives(self, order: FetchOrder) -> FetchProgress: ...
+
+    def held_archives(self, asked: ArchivesAsked) -> ArchivesHeld: ...
 
     def peers(self) -> list[str]: ...
 
@@ -124,7 +136,15 @@ def register_peer_routes(blueprint: Blueprint, node: PeerService, terminate: Cal
 
     @blueprint.get("/archive/<digest>")
     def archive(digest: str) -> Response:
-        return send_file(node.archive(digest), mimetype="application/zip")
+        return send_file(node.archive(digest), mimetype="application/zip")  # or a part of it (Range)
+
+    @blueprint.post("/fetch_archives")
+    def fetch_archives() -> Response:
+        return _answer(encode(FETCH_PROGRESS, node.fetch_archives(decode(FETCH_ORDER, request.get_data()))))
+
+    @blueprint.post("/held_archives")
+    def held_archives() -> Response:
+        return _answer(encode(ARCHIVES_HELD, node.held_archives(decode(ARCHIVES_ASKED, request.get_data()))))
 
     @blueprint.get("/stats_req")
     def stats() -> Response:

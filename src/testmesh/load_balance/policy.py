@@ -10,13 +10,13 @@ class NodeLoad:
     """One live node as the placing node sees it. All are counts of modules."""
 
     address: str
-    slots: int  # how many it runs at once
+    slots: int  # how many it runs at once; 0: it takes none
     assigned: int  # running or waiting there, whoever placed them
 
     @property
     def room(self) -> int:
         """How many more it should be given now: its slots and a few ahead, so that it never waits for its next."""
-        return self.slots + max(1, self.slots // 2) - self.assigned
+        return self.slots + max(1, self.slots // 2) - self.assigned if self.slots else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,28 @@
-"""The archives a node holds, by content: `<sha256>.zip`. What is here is whole and on the disk for good."""
+"""The archives a node holds, by content: `<sha256>.zip`. What is here is whole and on the disk for good.
+
+Disks lose bits: each file is compared with its name once before this process uses it, and again when it changed. A
+damaged one is set aside as `<sha256>.damaged`, and is fetched from another holder as if it had never been here.
+"""
 
 import contextlib
 import errno
 import hashlib
+import logging
 import os
 import re
+import stat
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from testmesh.errors import DiskFullError, InfrastructureError, MalformedError
 
+log = logging.getLogger(__name__)
 _NAME = re.compile(r"[0-9a-f]{64}")
+_DAMAGED_KEPT = 3
+_Identity = tuple[int, int, int]  # of a file's content, as the system tells it: inode, size, time of modification
 
 
 class ArchiveStore:
@@ -24,14 +33,51 @@ class ArchiveStore:
         self._lock = threading.Lock()
         self._uncertain: Counter[str] = Counter()  # brought by blocks of `taking` that have not ended
         self._in_use: Counter[str] = Counter()  # needed by blocks of `taking` that have not ended
+        self._whole: dict[str, _Identity] = {}  # files whose content was compared with their name
         folder.mkdir(parents=True, exist_ok=True)
         for torn in folder.glob("*.part"):
             torn.unlink()
 
     def path(self, digest: str) -> Path | None:
-        """Where the archive is, or None where this node does not hold it."""
-        path = self._place(digest)
-        return path if path.is_file() else None
+        """Where the archive is, or None where this node does not hold it, or not whole."""
+        place = self._place(digest)
+        identity = _identity(place)
+        if identity is None:
+            return None
+        with self._lock:
+            if self._whole.get(digest) == identity:
+                return place
+        try:
+            is_whole = _sha256(place) == digest
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            log.error("the archive %s cannot be read: %s", place.name, error)  # noqa: TRY400 - the disk's fault
+            is_whole = False
+        if not is_whole:
+            self._set_aside(place, identity)
+            return None
+        with self._lock:
+            self._whole[digest] = identity
+        return place
+
+    def is_checked(self, digest: str) -> bool:
+        """Whether `path` tells at once, without reading the whole file."""
+        identity = _identity(self._place(digest))
+        with self._lock:
+            return identity is None or self._whole.get(digest) == identity
+
+    @contextlib.contextmanager
+    def keeping(self, digests: Iterable[str]) -> Iterator[None]:
+        """Nothing of this is dropped in the block, which ends when a record says that it is needed."""
+        kept = Counter(digests)
+        with self._lock:
+            self._in_use += kept
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_use -= kept
 
     @contextlib.contextmanager
     def taking(self) -> Iterator[Callable[[Path], str]]:
@@ -49,6 +95,7 @@ class ArchiveStore:
             with _disk_errors():
                 digest = _sha256(upload)
                 place = self._place(digest)
+                self.path(digest)  # a damaged one makes room
                 _fsync(upload)
                 with self._lock:
                     used.append(digest)
@@ -59,6 +106,7 @@ class ArchiveStore:
                     self._uncertain[digest] += 1
                     fresh.append(digest)
                     upload.replace(place)
+                    self._is_whole(digest)
                 _fsync(self._folder)
             return digest
 
@@ -98,6 +146,7 @@ class ArchiveStore:
                 _fsync(part)
                 with self._lock:
                     part.replace(place)
+                    self._is_whole(digest)
                     self._uncertain.pop(digest, None)
                 _fsync(self._folder)
             finally:
@@ -106,6 +155,8 @@ class ArchiveStore:
 
     def _keep(self, digest: str) -> bool:
         """Whether it is here: then for good, whatever becomes of the blocks that brought it."""
+        if self.path(digest) is None:
+            return False
         with self._lock:
             found = self._place(digest).is_file()
             if found:
@@ -120,6 +171,7 @@ class ArchiveStore:
         with self._lock:
             if digest not in self._in_use and not is_needed(digest):
                 self._place(digest).unlink(missing_ok=True)
+                self._whole.pop(digest, None)
 
     def held(self) -> set[str]:
         return {path.stem for path in self._folder.glob("*.zip")}
@@ -128,6 +180,37 @@ class ArchiveStore:
         if not _NAME.fullmatch(digest):
             raise MalformedError("An archive is named by its SHA-256 in lower-case hexadecimal.")
         return self._folder / f"{digest}.zip"
+
+    def _is_whole(self, digest: str) -> None:
+        """Its content was compared before it was moved in. Under the lock."""
+        identity = _identity(self._place(digest))
+        if identity is not None:
+            self._whole[digest] = identity
+
+    def _set_aside(self, place: Path, identity: _Identity) -> None:
+        """To be looked at by people, if they like; of many, the last few."""
+        with self._lock:
+            if _identity(place) != identity:
+                return  # another thread was quicker, and perhaps a whole one is there by now
+            log.error("archive %s is damaged on this disk; it is set aside and fetched from another node", place.stem)
+            try:
+                os.utime(place)  # from now on, the time it was found
+                place.replace(place.with_suffix(".damaged"))
+                found = sorted(self._folder.glob("*.damaged"), key=lambda path: path.stat().st_mtime)
+                for old in found[:-_DAMAGED_KEPT]:
+                    old.unlink()
+            except OSError as error:
+                log.error("it cannot be set aside: %s", error)  # noqa: TRY400 - the disk's fault
+                with contextlib.suppress(OSError):
+                    place.unlink()
+
+
+def _identity(path: Path) -> _Identity | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_ino, status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
 def _sha256(path: Path) -> str:

@@ -1,4 +1,7 @@
-"""What an evaluation leaves behind on a node when it has ended: its code, and archives that only its run needed."""
+"""What an evaluation leaves behind on a node when it has ended: its code, and archives that only its run needed.
+
+One that was pruned leaves every archive, also where this node had promised to keep it.
+"""
 
 import logging
 from collections.abc import Callable
@@ -22,6 +25,7 @@ class Cleaner:
         self._forget = forget
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clean")
         ledger.subscribe(self._look)
+        self._thread.submit(self._sweep)
 
     def stop(self) -> None:
         self._thread.shutdown(wait=True)
@@ -34,11 +38,20 @@ class Cleaner:
     def _clean(self, evaluation: Evaluation) -> None:
         try:
             self._forget(evaluation.id)
+            archives = evaluation.pruned.archives if evaluation.pruned else evaluation.archives
             if self._address not in evaluation.holders:
-                for digest in evaluation.archives:
+                for digest in archives:
                     self._archives.drop(digest, self._is_needed)
         except Exception:
             log.exception("could not clean up after evaluation %s", evaluation.id)
+
+    def _sweep(self) -> None:
+        """A node that ended between pruning and cleaning goes on with it."""
+        try:
+            for digest in self._archives.held() & self._store.released_archives():
+                self._archives.drop(digest, self._is_needed)
+        except Exception:
+            log.exception("could not clean up after evaluations that were pruned")
 
     def _is_needed(self, digest: str) -> bool:
         """Whether an evaluation that has not ended may run from it here, or this node promised to keep it."""

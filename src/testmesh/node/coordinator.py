@@ -1,81 +1,69 @@
-"""The owner's side of an evaluation: one thread that turns what happens into records and orders.
+"""The driver's thread: one queue of what happens, so that the driver needs no lock, and senders for what it wants done.
 
-Everything that changes the schedule comes through one queue, so the schedule needs no lock, and a burst of reports is
-one transaction and one round of placing.
+A burst of reports is one transaction and one round of placing.
 """
 
 import logging
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Protocol
 
 from testmesh.clock import Clock
-from testmesh.errors import TestmeshError
-from testmesh.load_balance.policy import NodeLoad
+from testmesh.errors import ConflictError, InfrastructureError, TestmeshError
 from testmesh.model import Evaluation
+from testmesh.node.driver import Driver
+from testmesh.node.driver_events import (
+    AskHeld,
+    Changed,
+    Draining,
+    Effect,
+    Event,
+    HandedOver,
+    HandOver,
+    HeldTold,
+    LoadSeen,
+    MayClaim,
+    NodeJoined,
+    NodeLost,
+    OrderFailed,
+    Received,
+    ResolveSources,
+    SendOrder,
+    Stopping,
+    TimePassed,
+)
 from testmesh.node.ledger import Ledger
 from testmesh.node.messages import AttemptReports, Held, Load, WorkOrder
-from testmesh.node.ownership import successor
-from testmesh.node.replica import Changes, ModuleRecord
+from testmesh.node.replica import Changes
 from testmesh.node.schedule import Schedule
 
 log = logging.getLogger(__name__)
-_AUDIT_S = 5.0  # how often workers are asked whether they still have what they were given
 _MAX_BATCH = 1000
+_SENDERS = 8
+_STORED_WITHIN_S = 8.0  # less than a worker waits for the answer
 
 
 @dataclass(frozen=True, slots=True)
-class _Changed:
-    evaluation_ids: tuple[str, ...]
+class _Reported:
+    """Reports whose sender waits until they are stored."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Lost:
-    node: str
-    blame: bool  # the modules it ran may be why
-
-
-@dataclass(frozen=True, slots=True)
-class _Audited:
-    node: str
-    held: Held
-    asked_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Unplaced:
-    node: str
-    order: WorkOrder
-
-
-@dataclass(frozen=True, slots=True)
-class _Joined:
-    node: str
-
-
-@dataclass(frozen=True, slots=True)
-class _LoadSeen:
-    node: str
-    load: Load
-
-
-@dataclass(frozen=True, slots=True)
-class _Stop:
-    pass
-
-
-_Event = AttemptReports | _Changed | _Lost | _Audited | _Unplaced | _Joined | _LoadSeen | _Stop
+    reports: AttemptReports
+    taken: "Future[None]"
 
 
 class Workers(Protocol):
-    """Where modules run: here, or on a peer. Both calls raise PeerError."""
+    """Where modules run: here, or on a peer. All but `own_load` raise TestmeshError."""
 
     def run(self, address: str, order: WorkOrder) -> None: ...
 
     def held(self, address: str) -> Held: ...
+
+    def hand_over(self, address: str, changes: Changes) -> None:
+        """Have a peer store these."""
+        ...
 
     def own_load(self) -> Load:
         """This node's."""
@@ -83,7 +71,7 @@ class Workers(Protocol):
 
 
 class Coordinator:
-    """`live` gives the addresses of the other live nodes; `resolve` begins to fetch an evaluation's open sources."""
+    """Safe from any thread. `live`: addresses of the other live nodes; `resolve` begins to fetch open sources."""
 
     def __init__(
         self,
@@ -95,55 +83,63 @@ class Coordinator:
         live: Callable[[], tuple[str, ...]],
         resolve: Callable[[Evaluation], None],
     ) -> None:
-        self._address = address
-        self._ledger = ledger
+        self._driver = Driver(address, ledger, schedule, live)
         self._workers = workers
-        self._schedule = schedule
         self._clock = clock
-        self._live = live
         self._resolve = resolve
-        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
-        self._loads: dict[str, Load] = {}
-        self._resting: dict[str, float] = {}  # nodes that refused an order, until when
-        self._received_at: dict[str, float] = {}  # monotonic, of what was submitted here
-        self._next_audit = 0.0
-        self._may_claim = False
-        self._unsaved: list[ModuleRecord] = []  # where the disk is full they wait for the next round
-        self._unseen: dict[str, None] = {}  # evaluations that changed and were not looked at yet
-        self._senders = ThreadPoolExecutor(8, thread_name_prefix="orders")
+        self._events: queue.SimpleQueue[Event | _Reported] = queue.SimpleQueue()
+        self._stopped = False
+        self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="orders")
         self._thread = threading.Thread(target=self._run, name="coordinator", daemon=True)
-        ledger.subscribe(lambda changes, _: self._events.put(_Changed(changes.evaluation_ids())))
-
-    # From other threads ----------------------------------------------------------------------
+        self._idle = threading.Event()
+        ledger.subscribe(lambda changes, _: self._events.put(Changed(changes.evaluation_ids())))
 
     def start(self) -> None:
         self._thread.start()
 
     def received(self, evaluation_id: str) -> None:
-        """A submission begins here: its duration is measured on this node's monotonic clock."""
-        self._received_at[evaluation_id] = self._clock.monotonic()
+        """A submission begins here."""
+        self._events.put(Received(evaluation_id))
 
     def claim_open(self) -> None:
         """From now on unfinished evaluations whose owner is gone, or was this node before a restart, are taken up."""
-        self._may_claim = True
-        self._events.put(_Changed(tuple(e.id for e in self._ledger.store.unfinished())))
+        self._events.put(MayClaim())
 
     def reported(self, reports: AttemptReports) -> None:
-        self._events.put(reports)
+        """What follows from them is durable when this returns: the worker need not keep them any more.
+
+        Raises:
+            ConflictError: this node does not drive one of their evaluations. DiskFullError, InfrastructureError.
+        """
+        taken: Future[None] = Future()
+        self._events.put(_Reported(reports, taken))
+        if self._stopped:
+            self._refuse_rest()
+        try:
+            taken.result(_STORED_WITHIN_S)
+        except TimeoutError:
+            raise InfrastructureError("The reports could not be stored in time; send them again.") from None
 
     def node_lost(self, address: str, *, blame: bool) -> None:
         """`blame`: it was not in good order, so what it ran may be the cause."""
-        self._events.put(_Lost(address, blame))
+        self._events.put(NodeLost(address, blame))
 
     def node_joined(self, address: str) -> None:
-        """Ask at once how busy it is: it gets work as soon as it has answered."""
-        self._events.put(_Joined(address))
+        self._events.put(NodeJoined(address))
 
     def load_seen(self, address: str, load: Load) -> None:
-        self._events.put(_LoadSeen(address, load))
+        self._events.put(LoadSeen(address, load))
+
+    def drain(self) -> None:
+        """Others are to go on with what this node drives."""
+        self._events.put(Draining())
+
+    def wait_idle(self, timeout: float) -> bool:
+        """Whether, within `timeout`, this node drives nothing."""
+        return self._idle.wait(timeout)
 
     def stop(self) -> None:
-        self._events.put(_Stop())
+        self._events.put(Stopping())
         if self._thread.is_alive():
             self._thread.join()
         self._senders.shutdown(wait=False, cancel_futures=True)
@@ -151,29 +147,41 @@ class Coordinator:
     # The thread ------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
-            events = self._next_events()
-            if any(isinstance(event, _Stop) for event in events):
-                self._give_back()
-                return
+        while not self._stopped:
+            waiting = self._next_events()
+            events = [item.reports if isinstance(item, _Reported) else item for item in waiting]
+            self._stopped = any(isinstance(event, Stopping) for event in events)
+            error: Exception | None = None
             try:
-                self._handle(events)
-            except Exception:
+                now, wall = self._clock.monotonic(), self._clock.wall()
+                effects = self._driver.handle(events, now, wall, self._workers.own_load())
+            except Exception as failure:
                 log.exception("the coordinator could not handle %d events; it goes on with the next", len(events))
+                error, effects = failure, []
+            for item in waiting:
+                if isinstance(item, _Reported):
+                    _answer(item.taken, error or self._driver.refusal(item.reports))
+            (self._idle.clear if self._driver.drives_any() else self._idle.set)()
+            for effect in effects if not self._stopped else ():
+                self._execute(effect)
+        self._refuse_rest()
 
-    def _give_back(self) -> None:
-        """What runs here ends with this node, in good order: that must not count against the modules."""
-        try:
-            left = self._schedule.lost(self._address, blame=False)
-            self._ledger.merge(Changes(modules=(*self._unsaved, *left)), publish=True)
-        except TestmeshError as error:
-            log.warning("the stop of %s could not be stored: %s", self._address, error)
+    def _refuse_rest(self) -> None:
+        """What came too late to be handled."""
+        while True:
+            try:
+                item = self._events.get_nowait()
+            except queue.Empty:
+                return
+            if isinstance(item, _Reported):
+                _answer(item.taken, ConflictError("This node stops; another drives its evaluations."))
 
-    def _next_events(self) -> list[_Event]:
+    def _next_events(self) -> list[Event | _Reported]:
+        now = self._clock.monotonic()
         try:
-            events = [self._events.get(timeout=1.0)]
+            events = [self._events.get(timeout=max(0.01, self._driver.next_due(now) - now))]
         except queue.Empty:
-            return []
+            return [TimePassed()]
         while len(events) < _MAX_BATCH:
             try:
                 events.append(self._events.get_nowait())
@@ -181,123 +189,45 @@ class Coordinator:
                 break
         return events
 
-    def _handle(self, events: list[_Event]) -> None:
-        records, touched = self._unsaved, self._unseen  # with what an earlier round could not store
-        for event in events:
-            match event:
-                case _Changed(evaluation_ids):
-                    touched.update(dict.fromkeys(evaluation_ids))
-                case AttemptReports(node, reports, load):
-                    self._loads[node] = load
-                    records += [record for report in reports for record in self._schedule.reported(report)]
-                case _Lost(node, blame):
-                    self._loads.pop(node, None)
-                    records += self._schedule.lost(node, blame=blame)
-                    touched.update(dict.fromkeys(e.id for e in self._ledger.store.unfinished()))
-                case _Audited():
-                    records += self._audited(event)
-                case _Unplaced(node, order):
-                    self._resting[node] = self._clock.monotonic() + 1.0
-                    self._schedule.unplaced(order.evaluation.id, order.tasks)
-                case _Joined(node):
-                    self._senders.submit(self._ask, node, self._clock.monotonic())
-                case _LoadSeen(node, load):
-                    self._loads[node] = load
-        for evaluation_id in tuple(touched):
-            records += self._look_at(evaluation_id)
-            del touched[evaluation_id]
-        self._ledger.merge(Changes(modules=tuple(records)), publish=True)
-        records.clear()
-        self._finish()
-        self._place()
-        self._audit()
+    def _execute(self, effect: Effect) -> None:
+        match effect:
+            case SendOrder(node, order):
+                self._senders.submit(self._send, node, order)
+            case AskHeld(node, asked_at):
+                self._senders.submit(self._ask, node, asked_at)
+            case ResolveSources(evaluation):
+                self._resolve(evaluation)
+            case HandOver(target, changes):
+                self._senders.submit(self._hand_over, target, changes)
 
-    def _look_at(self, evaluation_id: str) -> list[ModuleRecord]:
-        """Take up, go on with, or let go of an evaluation that changed."""
-        evaluation = self._ledger.store.evaluation(evaluation_id)
-        if evaluation is None:
-            return []
-        if evaluation.finished_at is not None:
-            self._schedule.drop(evaluation_id)
-            return []
-        driven = self._schedule.drives(evaluation_id)
-        if evaluation.owner != self._address:
-            self._schedule.drop(evaluation_id)
-            if not self._may_claim or evaluation.owner in self._live():
-                return []
-            if successor(evaluation, (*self._live(), self._address)) != self._address:
-                return []
-            log.warning("taking over evaluation %s from %s, which is gone", evaluation_id, evaluation.owner)
-            evaluation = self._claim(evaluation)
-        elif not driven and evaluation_id not in self._received_at:
-            if not self._may_claim:
-                return []
-            log.info("going on with evaluation %s after a restart", evaluation_id)
-            evaluation = self._claim(evaluation)
-        records = self._schedule.update(evaluation, self._ledger.store.states(evaluation_id))
-        if not driven:
-            present = {*self._live(), self._address}
-            for node in set(self._schedule.placed_by_node()) - present:
-                records += self._schedule.lost(node)
-        self._resolve(evaluation)
-        return records
+    # In the senders' threads -----------------------------------------------------------------
 
-    def _claim(self, evaluation: Evaluation) -> Evaluation:
-        claimed = replace(evaluation, owner=self._address, epoch=evaluation.epoch + 1)
-        self._received_at[evaluation.id] = self._clock.monotonic() - max(
-            0.0, self._clock.wall() - evaluation.submitted_at
-        )
-        self._ledger.merge(Changes((claimed,)), publish=True)
-        return claimed
-
-    def _finish(self) -> None:
-        for evaluation in self._schedule.evaluations():
-            if self._schedule.is_complete(evaluation.id):
-                took = self._clock.monotonic() - self._received_at.get(evaluation.id, self._clock.monotonic())
-                ended = replace(evaluation, finished_at=self._clock.wall(), eval_time=round(took, 3))
-                self._ledger.merge(Changes((ended,)), publish=True)
-                self._schedule.drop(evaluation.id)
-                self._received_at.pop(evaluation.id, None)
-                log.info("evaluation %s ended after %.2f s", evaluation.id, took)
-
-    def _place(self) -> None:
-        now = self._clock.monotonic()
-        self._loads[self._address] = self._workers.own_load()
-        nodes = [
-            NodeLoad(address, load.slots, load.running + load.waiting)
-            for address in (self._address, *self._live())
-            if (load := self._loads.get(address)) is not None and self._resting.get(address, 0.0) <= now
-        ]
-        for address, order in self._schedule.place(nodes, now) if nodes else []:
-            self._senders.submit(self._send, address, order)
-
-    def _send(self, address: str, order: WorkOrder) -> None:
+    def _send(self, node: str, order: WorkOrder) -> None:
         try:
-            self._workers.run(address, order)
+            self._workers.run(node, order)
         except TestmeshError as error:
-            log.warning("%s did not take %d modules: %s", address, len(order.tasks), error)
-            self._events.put(_Unplaced(address, order))
-
-    def _audit(self) -> None:
-        now = self._clock.monotonic()
-        if now < self._next_audit:
-            return
-        self._next_audit = now + _AUDIT_S
-        for node in set(self._schedule.placed_by_node()) - {*self._live(), self._address}:
-            self._events.put(_Lost(node, blame=True))  # its death came between placing and now
-        for node in self._schedule.placed_before(now - _AUDIT_S):
-            self._senders.submit(self._ask, node, now)
+            log.warning("%s did not take %d modules: %s", node, len(order.tasks), error)
+            self._events.put(OrderFailed(node, order))
 
     def _ask(self, node: str, asked_at: float) -> None:
         try:
-            self._events.put(_Audited(node, self._workers.held(node), asked_at))
+            self._events.put(HeldTold(node, self._workers.held(node), asked_at))
         except TestmeshError as error:
             log.info("could not ask %s what it runs: %s", node, error)
+            self._events.put(HeldTold(node, None, asked_at))
 
-    def _audited(self, event: _Audited) -> list[ModuleRecord]:
-        """What a worker was given well before it was asked, and no longer has, is lost: it restarted meanwhile."""
-        self._loads[event.node] = event.held.load
-        missing = self._schedule.placed_before(event.asked_at - _AUDIT_S).get(event.node, set()) - set(event.held.tasks)
-        if missing:
-            log.warning("%s no longer has %d modules it was given", event.node, len(missing))
-        return self._schedule.lost(event.node, missing) if missing else []
+    def _hand_over(self, target: str, changes: Changes) -> None:
+        try:
+            self._workers.hand_over(target, changes)
+        except TestmeshError as error:
+            log.warning("%s did not take evaluations over: %s", target, error)
+            self._events.put(HandedOver(target, changes, taken=False))
+        else:
+            self._events.put(HandedOver(target, changes, taken=True))
+
+
+def _answer(taken: "Future[None]", error: Exception | None) -> None:
+    if error is None:
+        taken.set_result(None)
+    else:
+        taken.set_exception(error)

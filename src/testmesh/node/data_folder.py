@@ -45,6 +45,5 @@ def _make_private(data: Path) -> None:
         for name in names:
             (data / name).mkdir(exist_ok=True)
             (data / name).chmod(mode)
-    (data / _DATABASE).touch()
     for file in data.glob(f"{_DATABASE}*"):
-        file.chmod(0o600)  # the files beside it, which SQLite makes, get its mode
+        file.chmod(0o600)  # a new one is made so, and the files beside it, which SQLite makes, get its mode

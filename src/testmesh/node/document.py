@@ -1,6 +1,6 @@
 """PURE: one evaluation as the JSON of spec section 3, derived from its records."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +25,7 @@ def document(view: EvaluationView, now: float) -> dict[str, Any]:
     states = {project.name: _states_of(project, evaluation, known) for project in evaluation.projects}
     notes = notes_of(evaluation.projects) if all(source.is_resolved for source in evaluation.sources) else {}
     projects = {
-        project.name: _summary(project, states[project.name], notes.get(project.name, ""))
+        project.name: _summary(project, states[project.name], notes.get(project.name, ""), view.waiting_for)
         for project in evaluation.projects
     }
     projects |= {source.name: _summary_without_projects(source, evaluation) for source in _unfetched(evaluation)}
@@ -56,10 +56,12 @@ def _states_of(
     ]
 
 
-def _summary(project: Project, states: list[ModuleState], note: str) -> ProjectSummary:
+def _summary(project: Project, states: list[ModuleState], note: str, waiting_for: Sequence[str]) -> ProjectSummary:
     """`note`: what a comparison with the other projects found."""
     not_the_students = [state.detail for state in states if state.verdict is Verdict.INFRA_FAILED and state.detail]
-    return project_summary(states, detail="; ".join(filter(None, [project.detail, note, *not_the_students[:1]])))
+    waits = waiting_for and not all(state.verdict.is_final for state in states)
+    away = f"Waits for a node that has its files: none of {', '.join(waiting_for)} is alive." if waits else ""
+    return project_summary(states, detail="; ".join(filter(None, [project.detail, note, away, *not_the_students[:1]])))
 
 
 def _unfetched(evaluation: Evaluation) -> list[Source]:

@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
@@ -11,11 +11,15 @@ from urllib.parse import urlencode
 import requests
 from requests.adapters import HTTPAdapter
 
-from testmesh.errors import PeerError, PeerRefusedError
+from testmesh.errors import PeerConflictError, PeerError, PeerRefusedError, PeerUnableError
 from testmesh.node.codec import decode, encode
 from testmesh.node.membership import Member
 from testmesh.node.messages import (
+    ArchivesAsked,
+    ArchivesHeld,
     AttemptReports,
+    FetchOrder,
+    FetchProgress,
     Held,
     IndirectReply,
     Members,
@@ -25,7 +29,11 @@ from testmesh.node.messages import (
 )
 from testmesh.node.replica import Changes
 from testmesh.node.wire import (
+    ARCHIVES_ASKED,
+    ARCHIVES_HELD,
     DIGESTS,
+    FETCH_ORDER,
+    FETCH_PROGRESS,
     HELD,
     INDIRECT_REPLY,
     MEMBERS,
@@ -40,7 +48,9 @@ from testmesh.node.wire import (
 from testmesh.signing import ANSWER_HEADER, EMPTY_SHA256, RequestSigner
 
 _CALL_TIMEOUT_S = 10.0
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
+_PARTIAL = 206
+_REFUSALS = {409: PeerConflictError, 503: PeerUnableError, 507: PeerUnableError}
 
 
 class HttpPeers:
@@ -96,14 +106,22 @@ class HttpPeers:
         return decode(PEER_LIST, self._call("GET", address, "/stats_req", timeout=timeout)).peers
 
     def archive(self, address: str, digest: str, destination: Path) -> None:
-        """Streamed to the file; the caller checks its content against the digest."""
+        """Streamed to the file; the caller checks its content against the digest. No limit but that of each wait."""
         path = f"/archive/{digest}"
+        have = destination.stat().st_size if destination.exists() else 0
+        wanted = {"Range": f"bytes={have}-"} if have else {}
         with (
-            self._exchange("GET", address, path, b"", _CALL_TIMEOUT_S, believe=False) as (answer, _),
-            destination.open("wb") as file,
+            self._exchange("GET", address, path, b"", _CALL_TIMEOUT_S, believe=False, more=wanted) as (answer, _),
+            destination.open("ab" if answer.status_code == _PARTIAL else "wb") as file,
         ):
             for piece in answer.iter_content(_CHUNK):
                 file.write(piece)
+
+    def fetch_archives(self, address: str, order: FetchOrder) -> FetchProgress:
+        return decode(FETCH_PROGRESS, self._call("POST", address, "/fetch_archives", encode(FETCH_ORDER, order)))
+
+    def held_archives(self, address: str, asked: ArchivesAsked) -> ArchivesHeld:
+        return decode(ARCHIVES_HELD, self._call("POST", address, "/held_archives", encode(ARCHIVES_ASKED, asked)))
 
     def close(self) -> None:
         self._session.close()
@@ -130,9 +148,16 @@ class HttpPeers:
 
     @contextmanager
     def _exchange(
-        self, method: str, address: str, path: str, body: bytes, timeout: float, believe: bool
+        self,
+        method: str,
+        address: str,
+        path: str,
+        body: bytes,
+        timeout: float,
+        believe: bool,
+        more: Mapping[str, str] | None = None,
     ) -> Iterator[tuple[requests.Response, dict[str, str]]]:
-        """A successful answer, not yet read, and the headers that asked for it."""
+        """A successful answer, not yet read, and the headers that asked for it; `more` are headers beside these."""
         signer = self._signer(address, believe)
         digest = hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
         with _peer_errors(address):
@@ -144,7 +169,7 @@ class HttpPeers:
                         method,
                         f"http://{address}{path}",
                         data=body or None,
-                        headers={"Content-Type": "application/json"} | (headers or {}),
+                        headers={"Content-Type": "application/json"} | dict(more or {}) | (headers or {}),
                         timeout=timeout,
                         stream=True,
                         allow_redirects=False,
@@ -161,7 +186,8 @@ class HttpPeers:
                 raise PeerError(f"{address} closed the connection without an answer.")
             with answer:
                 if answer.status_code >= 300:
-                    raise PeerError(f"{address} answered {method} {path.partition('?')[0]} with {answer.status_code}.")
+                    kind = _REFUSALS.get(answer.status_code, PeerError)
+                    raise kind(f"{address} answered {method} {path.partition('?')[0]} with {answer.status_code}.")
                 yield answer, headers or {}
 
     def _signer(self, address: str, believe: bool) -> RequestSigner:

@@ -1,21 +1,17 @@
 """The front half of an evaluation, as verbs: receive, detect, make durable, acknowledge."""
 
 import contextlib
-import logging
 import threading
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from testmesh.clock import Clock
 from testmesh.errors import (
     ConflictError,
-    DrainingError,
-    InfrastructureError,
     MalformedError,
     NotFoundError,
     PeerError,
@@ -23,11 +19,13 @@ from testmesh.errors import (
 )
 from testmesh.model import Evaluation, Options, Source, SourceKind
 from testmesh.node.archives import ArchiveStore
+from testmesh.node.claims import KEY_USED
+from testmesh.node.copies import with_holders
+from testmesh.node.holding import Holding
 from testmesh.node.ledger import Ledger
 from testmesh.node.ownership import rendezvous
 from testmesh.node.peers import PeerClient
 from testmesh.node.replica import Changes
-from testmesh.node.replicator import Replicator
 from testmesh.node.sources import detect_projects
 from testmesh.sealing import seal
 from testmesh.settings import Settings
@@ -35,13 +33,9 @@ from testmesh.testing.archive import ArchiveLimits, check_archive
 from testmesh.testing.cohort import noted
 from testmesh.testing.repository_url import parse_repository_url
 
-log = logging.getLogger(__name__)
 _ASK_TIMEOUT_S = 1.0
 _ASK_AT_MOST = 64
 _RETRY_AFTER_S = 10
-_SETTLE_AGAIN_S = 5.0
-_COPY_AGAIN_S, _COPY_TRIES = 0.25, 20  # longer than it takes to notice that a node is dead
-_KEY_USED = "This Idempotency-Key was used with another submission; take a new key for a new submission."
 _KEYS = uuid.UUID("5f0c1d9e-0d5a-4f0e-9a53-0c7a3f1f5e11")  # namespace of ids that are made from an Idempotency-Key
 
 
@@ -53,7 +47,7 @@ class Intake:
         settings: Settings,
         ledger: Ledger,
         archives: ArchiveStore,
-        replicator: Replicator,
+        holding: Holding,
         peers: PeerClient,
         clock: Clock,
         seal_key: str,
@@ -63,14 +57,15 @@ class Intake:
         self._settings = settings
         self._ledger = ledger
         self._archives = archives
-        self._replicator = replicator
+        self._fetcher = holding.fetcher
+        self._durable = holding.durable
+        self._claims = holding.claims
         self._peers = peers
         self._clock = clock
         self._seal_key = seal_key
         self._live = live
         self._received = received
         self._limits = ArchiveLimits(settings.max_upload, settings.max_unpacked, settings.max_entries)
-        self._stopped = threading.Event()
         self._key_locks = tuple(threading.Lock() for _ in range(64))  # of submissions with an Idempotency-Key
         self._askers = ThreadPoolExecutor(16, thread_name_prefix="ask")
 
@@ -91,7 +86,7 @@ class Intake:
             if tests is not None:
                 check_archive(tests, self._limits)
             projects = noted(detect_projects(upload, name, tests, prefix=False))
-            with self._turn(key), self._archives.taking() as take:
+            with self._turn(key, body_digest), self._archives.taking() as take:
                 evaluation_id, known = self._identify(key, body_digest)
                 if known:
                     return evaluation_id
@@ -105,8 +100,9 @@ class Intake:
                     options,
                     tests_archive=take(tests) if tests is not None else None,
                     body_digest=body_digest,
+                    number=self._ledger.store.highest_number() + 1,
                 )
-                self._acknowledge(evaluation)
+                self._acknowledge(evaluation, keyed=key is not None)
         finally:
             upload.unlink(missing_ok=True)
             if tests is not None:
@@ -122,7 +118,7 @@ class Intake:
             sources.append(Source(SourceKind.REPOSITORY, name, url=repository.url))
         if not sources:
             raise MalformedError('"projects" is empty; name at least one repository.')
-        with self._turn(key):
+        with self._turn(key, body_digest):
             evaluation_id, known = self._identify(key, body_digest)
             if known:
                 return evaluation_id
@@ -134,9 +130,10 @@ class Intake:
                 tuple(sources),
                 options,
                 body_digest=body_digest,
+                number=self._ledger.store.highest_number() + 1,
                 sealed_token=seal(self._seal_key, token, evaluation_id) if token else None,
             )
-            self._acknowledge(evaluation)
+            self._acknowledge(evaluation, keyed=key is not None)
             return evaluation_id
 
     def receive_again(self, earlier: Evaluation, project: str | None, key: str | None) -> str:
@@ -146,7 +143,7 @@ class Intake:
             NotFoundError: no such project. ConflictError: its sources are not there (yet).
         """
         body_digest = f"rerun {earlier.id} {project!r}"
-        with self._turn(key):
+        with self._turn(key, body_digest):
             evaluation_id, known = self._identify(key, body_digest)
             if known:
                 return evaluation_id
@@ -173,48 +170,73 @@ class Intake:
                 earlier.options,
                 tests_archive=earlier.tests_archive,
                 body_digest=body_digest,
+                number=self._ledger.store.highest_number() + 1,
             )
-            for digest in evaluation.archives:
-                self.ensure_archive(digest, earlier.holders)
-            self._acknowledge(evaluation)
+            with self._archives.keeping(evaluation.archives):
+                for digest in evaluation.archives:
+                    self._fetcher.ensure(digest, earlier.holders)
+                self._acknowledge(evaluation, keyed=key is not None)
             return evaluation.id
 
-    def _turn(self, key: str | None) -> contextlib.AbstractContextManager[object]:
-        """Submissions with one Idempotency-Key wait for each other: the second finds what the first became."""
-        return contextlib.nullcontext() if key is None else self._key_locks[zlib.crc32(key.encode()) % 64]
+    @contextlib.contextmanager
+    def _turn(self, key: str | None, body_digest: str) -> Iterator[None]:
+        """Submissions with one Idempotency-Key wait for each other: the second finds what the first became.
+
+        Raises ConflictError where another node asks for a copy of a submission with that key and another body.
+        """
+        if key is None:
+            yield
+            return
+        lock = self._key_locks[zlib.crc32(key.encode()) % len(self._key_locks)]
+        with lock, self._claims.hold(_id_of(key), body_digest):
+            yield
 
     def _identify(self, key: str | None, body_digest: str) -> tuple[str, bool]:
         """The id, and whether it was acknowledged before. One key gives one id on every node."""
         if key is None:
             return str(uuid.uuid4()), False
-        evaluation_id = str(uuid.uuid5(_KEYS, key))
+        evaluation_id = _id_of(key)
         earlier = self.find(evaluation_id)
         if earlier is None:
             return evaluation_id, False
         if earlier.body_digest != body_digest:
-            raise ConflictError(_KEY_USED)
+            raise ConflictError(KEY_USED)
+        self._acknowledge_again(earlier)
         return evaluation_id, True
 
-    def _acknowledge(self, evaluation: Evaluation) -> None:
-        """Durable here and on as many others as the settings say, as far as they live: then it may be answered 202."""
-        held = replace(evaluation, holders=tuple(sorted((self._settings.advertise, *self._copied(evaluation)))))
-        self._received(evaluation.id)
-        self._ledger.merge(Changes((held,)), publish=True)
-        kept = self._ledger.store.evaluation(evaluation.id)
-        if kept is not None and kept.body_digest != evaluation.body_digest:  # another node got the key at the same time
-            raise ConflictError(_KEY_USED)
+    def _acknowledge(self, evaluation: Evaluation, *, keyed: bool) -> None:
+        """Durable here and on as many others as the settings say, as far as they live: then it may be answered 202.
 
-    def _copied(self, evaluation: Evaluation) -> tuple[str, ...]:
-        """The peers that took a copy. One that died just now is asked in vain until the membership knows it is gone."""
-        tries = _COPY_TRIES
-        while True:
-            peers = rendezvous(evaluation.id, self._live())
-            try:
-                return self._replicator.make_durable(evaluation, peers, self._settings.replicas - 1)
-            except DrainingError:
-                tries -= 1
-                if tries == 0 or self._stopped.wait(_COPY_AGAIN_S):
-                    raise
+        The copies name this node as a holder, so that it is asked for the files should nobody come to tell more. With a
+        key nobody has a copy before the first peer in the order has agreed that no other body goes by it.
+        """
+        own = replace(evaluation, holders=(self._settings.advertise,))
+        others = self._durable.make_durable(
+            own, lambda: rendezvous(evaluation.id, self._live()), self._settings.replicas - 1, one_first=keyed
+        )
+        self._check_body(evaluation)
+        self._received(evaluation.id)
+        self._ledger.merge(Changes((with_holders(own, *others),)), publish=True)
+        self._check_body(evaluation)
+
+    def _acknowledge_again(self, earlier: Evaluation) -> None:
+        """The node that took it may be gone since it answered, or before it could: what was promised is made true."""
+        if earlier.finished_at is not None or self._settings.advertise not in earlier.holders:
+            return  # a holder sees to it
+
+        def candidates() -> list[str]:
+            return rendezvous(earlier.id, set(self._live()) - set(earlier.holders))
+
+        holding = set(self._live()) & set(earlier.holders)
+        others = self._durable.make_durable(earlier, candidates, max(0, self._settings.replicas - 1 - len(holding)))
+        if others:
+            self._ledger.merge(Changes((with_holders(earlier, *others),)), publish=True)
+
+    def _check_body(self, evaluation: Evaluation) -> None:
+        """Raises ConflictError where another node got the key at the same time, with another body, and was first."""
+        kept = self._ledger.store.evaluation(evaluation.id)
+        if kept is not None and kept.body_digest != evaluation.body_digest:
+            raise ConflictError(KEY_USED)
 
     # Looking things up on the mesh ----------------------------------------------------------
 
@@ -233,27 +255,12 @@ class Intake:
             for changes in self._peers.records(address, evaluation_id, _ASK_TIMEOUT_S):
                 self._ledger.merge(changes, publish=False)
 
-    def ensure_archive(self, digest: str, holders: Iterable[str]) -> Path:
-        """The archive's path, fetched from a holder or any live node where it is not here.
-
-        Raises:
-            InfrastructureError: nobody who is alive has it.
-        """
-        path = self._archives.path(digest)
-        if path is not None:
-            return path
-        live = self._live()
-        likely = [address for address in holders if address in live]
-        for address in dict.fromkeys((*likely, *live)):
-            try:
-                return self._archives.fetch(digest, partial(self._peers.archive, address, digest))
-            except (PeerError, InfrastructureError) as error:
-                log.info("could not fetch archive %s from %s: %s", digest[:12], address, error)
-        raise InfrastructureError("No live node has the submission's files just now; it goes on when one is back.")
-
     def stop(self) -> None:
-        self._stopped.set()
         self._askers.shutdown(wait=False, cancel_futures=True)
+
+
+def _id_of(key: str) -> str:
+    return str(uuid.uuid5(_KEYS, key))
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -1,6 +1,7 @@
 """What nodes say to each other, as frozen records; `peers.py` and `app/peer_routes.py` carry them as JSON."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from testmesh.model import Evaluation, ModuleResult
 from testmesh.node.membership import Member
@@ -9,7 +10,7 @@ from testmesh.node.replica import Changes
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How busy a node is. Modules are counted, waiting and running."""
+    """How busy a node is. Modules are counted, waiting and running. No slots: it takes no work (leaving, disk full)."""
 
     slots: int
     running: int
@@ -43,11 +44,47 @@ class Members:
 
 @dataclass(frozen=True, slots=True)
 class Replicate:
-    """Store these, after fetching the named archives from `holder`: the answer is the promise to keep them."""
+    """Store these, after fetching the named archives from `holder`.
+
+    `promise`: the answer is the promise to keep it all, as a holder. It is not given (409) where another submission has
+    the id.
+    """
 
     changes: Changes
     archives: tuple[str, ...] = ()
     holder: str = ""
+    promise: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOrder:
+    """Begin to fetch these archives from `holder`, where they are not there yet. Repeated until they are."""
+
+    archives: tuple[str, ...]
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchProgress:
+    """What is still missing, and the bytes of it that have come: while these change, it goes on."""
+
+    missing: tuple[str, ...] = ()
+    received: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivesAsked:
+    """Which of these archives are really there?"""
+
+    archives: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivesHeld:
+    """What was found on the disk, whole, and what was not. Those in neither could not be looked at in time."""
+
+    held: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +105,32 @@ class WorkOrder:
     tasks: tuple[Task, ...]
 
 
+class Returned(StrEnum):
+    """Why a worker gives an attempt back that it did not run: nobody's fault, and not counted."""
+
+    LEAVING = "leaving"  # the worker drains
+    NO_ARCHIVE = "no_archive"  # no live node has the submission's files just now
+    DISK_FULL = "disk_full"  # of the worker
+
+
 @dataclass(frozen=True, slots=True)
 class AttemptReport:
-    """An attempt began (`result` is None) or ended. `retry`: the node failed, not the module; try elsewhere."""
+    """An attempt began (`result` is None), ended, or was `returned`.
+
+    `retry`: the node failed, not the module; try elsewhere.
+    """
 
     evaluation: str
     task: Task
     node: str
     result: ModuleResult | None = None
     retry: bool = False
+    returned: Returned | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the worker has nothing more to do with it once this is told."""
+        return self.result is not None or self.returned is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,54 +1,53 @@
-"""One node, put together and brought to life: what `app` asks of it, for people and for other nodes."""
+"""One node, put together and brought to life."""
 
 import logging
 import secrets
-import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar
 
 from testmesh.clock import Clock
 from testmesh.errors import (
-    ConflictError,
-    DiskFullError,
-    DrainingError,
-    NotFoundError,
     TestmeshError,
 )
 from testmesh.load_balance.policy import Policy
-from testmesh.model import Options
 from testmesh.node.archives import ArchiveStore
 from testmesh.node.cleaner import Cleaner
+from testmesh.node.condition import Condition
 from testmesh.node.coordinator import Coordinator
 from testmesh.node.document import document
 from testmesh.node.evaluations_file import EvaluationsFile
+from testmesh.node.holding import Holding
 from testmesh.node.intake import Intake
-from testmesh.node.known_peers import KnownPeers
+from testmesh.node.known_peers import KnownPeers, Reunion
 from testmesh.node.ledger import Ledger
 from testmesh.node.membership import Member, Membership, MembershipConfig
 from testmesh.node.membership_events import Health
 from testmesh.node.mesh_node import MeshNode
-from testmesh.node.messages import AttemptReports, Held, IndirectReply, Load, Page, PingReply, Replicate, WorkOrder
-from testmesh.node.pages import page_of
+from testmesh.node.mesh_workers import MeshWorkers
+from testmesh.node.messages import (
+    AttemptReports,
+    PingReply,
+)
+from testmesh.node.peer_side import PeerSide
 from testmesh.node.peers import PeerClient
+from testmesh.node.public_side import PublicSide
 from testmesh.node.reads import Reads
-from testmesh.node.replica import Changes
 from testmesh.node.replicator import Replicator
+from testmesh.node.retention import Retention
 from testmesh.node.schedule import Schedule
-from testmesh.node.service import EvaluationSummary, EvaluationView, ModuleTests, NodeTotals, Totals
 from testmesh.node.sources import SourceResolver
 from testmesh.node.store import ResultStore
 from testmesh.node.worker import Bench, Worker
-from testmesh.settings import MIB, Settings
+from testmesh.settings import Settings
 from testmesh.testing.github import RepositoryFetcher
 
 log = logging.getLogger(__name__)
-_MIN_FREE_DISK = 64 * MIB
 _JOIN_PATIENCE_S = 3.0
 _DRAIN_GRACE_S = 20.0
+_LAST_COPIES_S = 2.0
 _SHOWN_IN_FILE = 100
 P = TypeVar("P")
 
@@ -76,7 +75,7 @@ EnsureArchive = Callable[[str, Iterable[str]], Path]  # digest, likely holders
 
 
 class Node(Generic[P]):
-    """`NodeService`, and what the signed paths ask. Safe from any thread."""
+    """`public` is what it does for people, `peer_side` what it does for other nodes."""
 
     def __init__(
         self, parts: Parts, make_bench: Callable[[EnsureArchive], Bench[P]], config: MembershipConfig | None = None
@@ -85,53 +84,90 @@ class Node(Generic[P]):
         self._parts = parts
         self._settings = settings
         self._ledger = Ledger(parts.store)
-        self._draining = False
+        self._condition = Condition(settings.data_dir)
         self._stopped = threading.Event()
         self._known_peers = KnownPeers(settings.data_dir / "peers.json", settings.advertise)
         me = Member(settings.advertise, secrets.token_hex(8))
         membership = Membership(me, settings.bootstrap if settings.secret else (), config or MembershipConfig())
         self._mesh = MeshNode(membership, parts.peers, parts.clock, self._member_changed, self._ping_answered)
+        self._reunion = Reunion(self._known_peers.addresses, self._mesh.live, self._mesh.join_through)
         self._replicator = Replicator(settings.advertise, self._ledger, parts.peers)
+        self._holding = Holding(
+            settings,
+            self._ledger,
+            parts.archives,
+            parts.peers,
+            parts.clock,
+            self._mesh.live,
+            self._condition.disk_is_full,
+        )
         self._intake = Intake(
             settings,
             self._ledger,
             parts.archives,
-            self._replicator,
+            self._holding,
             parts.peers,
             parts.clock,
             parts.seal_key,
             self._mesh.live,
-            self._received,
+            lambda evaluation_id: self._coordinator.received(evaluation_id),  # noqa: PLW0108 - it is not made yet
         )
         self._sources = SourceResolver(
             settings,
             self._ledger,
             parts.archives,
-            self._replicator,
+            self._holding.durable,
             parts.fetcher,
             parts.seal_key,
             self._mesh.live,
         )
         self._reads = Reads(settings.advertise, self._ledger, parts.peers, self._mesh.live, self._intake.find)
-        self._bench = make_bench(self._intake.ensure_archive)
-        self._worker = Worker(settings.advertise, parts.slots, self._bench, self._ledger, self._send_report)
+        self._bench = make_bench(self._holding.fetcher.ensure)
+        self._worker = Worker(
+            settings.advertise, parts.slots, self._bench, self._ledger, self._send_report, self._condition.disk_is_full
+        )
+        workers = MeshWorkers(settings.advertise, self._worker, parts.peers, self._condition)
         self._coordinator = Coordinator(
             settings.advertise,
             self._ledger,
-            self,
+            workers,
             Schedule(parts.policy),
             parts.clock,
             self._mesh.live,
             self._sources.resolve,
         )
         self._cleaner = Cleaner(settings.advertise, self._ledger, parts.archives, self._bench.forget)
+        self._retention = Retention(self._ledger, parts.clock, settings.keep_evaluations, settings.keep_days)
         self._file = EvaluationsFile(settings.evaluations_file, self._ledger, self._documents)
+        self.public = PublicSide(
+            settings,
+            self._ledger,
+            self._condition,
+            self._intake,
+            self._reads,
+            self._mesh.live,
+            self._worker.load,
+            parts.isolation,
+        )
+        self.peer_side = PeerSide(
+            self._ledger,
+            parts.archives,
+            self._mesh,
+            self._worker,
+            workers,
+            self._coordinator,
+            self._holding.taker,
+            str(parts.isolation["sandbox"]),
+        )
 
     # Life ------------------------------------------------------------------------------------
 
     def start(self) -> None:
         self._coordinator.start()
         self._mesh.start()
+        if self._settings.secret:
+            self._reunion.start()
+            self._holding.copies.start()
         threading.Thread(target=self._settle_in, name="settle-in", daemon=True).start()
 
     def _settle_in(self) -> None:
@@ -156,170 +192,56 @@ class Node(Generic[P]):
                 return
 
     def drain(self, timeout_s: float = _DRAIN_GRACE_S) -> None:
-        """Take no new work, let what runs here end within `timeout_s`, and leave: the others go on with the rest."""
-        if self._draining:
+        """Take no new work, pass on what waits and is owned, let what runs here end within `timeout_s`, and leave."""
+        if self._condition.is_draining:
             return
-        self._draining = True
+        self._condition.is_draining = True
         log.info("draining: no new work is taken")
+        clock = self._parts.clock
+        deadline = clock.monotonic() + timeout_s
         self._worker.drain()
-        deadline = self._parts.clock.monotonic() + timeout_s
-        while self._worker.held().tasks and self._mesh.live() and self._parts.clock.monotonic() < deadline:
-            if self._stopped.wait(0.1):
-                return
+        if self._mesh.live():
+            self._coordinator.drain()
+            quiet = self._worker.wait_quiet(max(0.0, deadline - clock.monotonic()))
+            passed_on = self._coordinator.wait_idle(max(0.1, deadline - clock.monotonic()))
+            if not (quiet and passed_on):
+                log.warning("leaving with work under way after %.0f s; the others begin it again", timeout_s)
+            left = self._holding.copies.hand_over(max(deadline, clock.monotonic() + _LAST_COPIES_S))
+            if left:
+                log.warning("leaving as the last holder of %d evaluations' files: %s", len(left), ", ".join(left))
         self._mesh.leave()
 
     def stop(self) -> None:
         self._stopped.set()
         parts = self._parts
-        rooms = (self._intake, self._sources, self._reads, self._replicator, self._cleaner, self._file)
+        rooms = (
+            self._reunion,
+            self._intake,
+            self._sources,
+            self._holding,
+            self._reads,
+            self._replicator,
+            self._retention,
+            self._cleaner,
+            self._file,
+        )
         first = (*parts.closers, self._mesh.stop, self._coordinator.stop, self._worker.stop, *parts.last_closers)
         for end in (*first, *(room.stop for room in rooms), parts.store.close):
             end()
         if self._parts.data_lock is not None:
             self._parts.data_lock.close()
 
-    # NodeService -----------------------------------------------------------------------------
-
-    @property
-    def address(self) -> str:
-        return self._settings.advertise
-
-    @property
-    def incoming(self) -> Path:
-        return self._settings.data_dir / "incoming"
-
-    def check_admission(self) -> None:
-        if self._draining:
-            raise DrainingError("This node is leaving the mesh; send the submission to another node.")
-        if self._disk_is_full():
-            raise DiskFullError("This node's disk is full; try another node or free some room.")
-        self._intake.check_queue()
-
-    def submit_upload(
-        self, upload: Path, name: str, tests: Path | None, options: Options, key: str | None, body_digest: str
-    ) -> str:
-        return self._intake.receive_upload(upload, name, tests, options, key, body_digest)
-
-    def submit_repositories(
-        self, urls: Sequence[str], token: str | None, options: Options, key: str | None, body_digest: str
-    ) -> str:
-        return self._intake.receive_repositories(urls, token, options, key, body_digest)
-
-    def evaluation(self, evaluation_id: str) -> EvaluationView:
-        return self._reads.view(evaluation_id)
-
-    def evaluations(self, limit: int, after: str | None) -> list[EvaluationSummary]:
-        return self._reads.summaries(limit, after)
-
-    def tests(self, evaluation_id: str, project: str | None, module: str | None) -> Iterable[ModuleTests]:
-        return self._reads.tests(evaluation_id, project, module)
-
-    def cancel(self, evaluation_id: str) -> None:
-        evaluation = self._reads.known(evaluation_id)
-        if evaluation.cancelled or evaluation.finished_at is not None:
-            raise ConflictError(f"Evaluation {evaluation_id} has ended already; its results stay.")
-        self._ledger.merge(Changes((replace(evaluation, cancelled=True),)), publish=True)
-
-    def rerun(self, evaluation_id: str, project: str | None, key: str | None) -> str:
-        self.check_admission()
-        return self._intake.receive_again(self._reads.known(evaluation_id), project, key)
-
-    def totals(self) -> tuple[Totals, tuple[NodeTotals, ...]]:
-        return self._reads.totals()
-
-    def network(self) -> dict[str, list[str]]:
-        return self._reads.network()
-
-    def peers(self) -> list[str]:
-        return list(self._mesh.live())
-
-    def health(self) -> tuple[bool, dict[str, Any]]:
-        full = self._disk_is_full()
-        status = "draining" if self._draining else "disk full" if full else "ok"
-        load = self._worker.load()
-        said = {"slots": load.slots, "running": load.running, "waiting": load.waiting}
-        return status == "ok", {"status": status, "address": self.address, **self._parts.isolation, **said}
-
-    # What other nodes ask --------------------------------------------------------------------
-
-    def join(self, members: tuple[Member, ...]) -> tuple[Member, ...]:
-        return self._mesh.joining(members)
-
-    def introduced(self, updates: tuple[Member, ...]) -> None:
-        self._mesh.heard(updates)
-
-    def pinged(self, updates: tuple[Member, ...]) -> PingReply:
-        sender = updates[0].address if updates else None
-        heard, sandbox = self._mesh.heard(updates, sender), str(self._parts.isolation["sandbox"])
-        return PingReply(heard, self._worker.load(), self._parts.store.digest(), sandbox)
-
-    def ping_for(self, target: str, timeout: float) -> IndirectReply:
-        return self._mesh.ping_for(target, timeout)
-
-    def take_order(self, order: WorkOrder) -> None:
-        """Raises DrainingError."""
-        self._ledger.merge(Changes((order.evaluation,)), publish=False)
-        self._worker.accept(order)
-
-    def take_reports(self, reports: AttemptReports) -> None:
-        """Raises ConflictError where another node drives one of their evaluations: the worker looks again who does."""
-        for evaluation_id in {report.evaluation for report in reports.reports}:
-            evaluation = self._parts.store.evaluation(evaluation_id)
-            open_elsewhere = evaluation is not None and evaluation.finished_at is None
-            if evaluation is None or (open_elsewhere and evaluation.owner != self.address):
-                raise ConflictError(f"This node does not drive evaluation {evaluation_id}.")
-        self._coordinator.reported(reports)
-
-    def held_tasks(self) -> Held:
-        return self._worker.held()
-
-    def digests(self) -> dict[str, int]:
-        return self._parts.store.digests()
-
-    def records(self, evaluation_id: str, start: int) -> Page:
-        """Raises NotFoundError."""
-        return page_of(self._parts.store, evaluation_id, start)
-
-    def store_copy(self, message: Replicate) -> None:
-        """Fetch what is named, merge what came: both are on the disk when this returns."""
-        if message.archives and self._disk_is_full():
-            raise DiskFullError("This node's disk is full.")
-        for digest in message.archives:
-            self._parts.archives.fetch(digest, partial(self._parts.peers.archive, message.holder, digest))
-        self._ledger.merge(message.changes, publish=False)
-
-    def archive(self, digest: str) -> Path:
-        """Raises NotFoundError."""
-        path = self._parts.archives.path(digest)
-        if path is None:
-            raise NotFoundError("This node does not hold that archive.")
-        return path
-
-    def _received(self, evaluation_id: str) -> None:
-        self._coordinator.received(evaluation_id)
-
     # Inside ----------------------------------------------------------------------------------
 
-    def run(self, address: str, order: WorkOrder) -> None:
-        """For the coordinator."""
-        if address == self.address:
-            self._worker.accept(order)
-        else:
-            self._parts.peers.run(address, order)
-
-    def held(self, address: str) -> Held:
-        return self._worker.held() if address == self.address else self._parts.peers.held(address)
-
-    def own_load(self) -> Load:
-        return self._worker.load()
-
     def _send_report(self, owner: str, reports: AttemptReports) -> None:
-        if owner == self.address:
+        if owner == self._settings.advertise:
             self._coordinator.reported(reports)
         else:
             self._parts.peers.report(owner, reports)
 
     def _member_changed(self, before: Member | None, after: Member) -> None:
+        if before is None or (before.boot, before.health.is_live) != (after.boot, after.health.is_live):
+            self._holding.copies.member_changed(after.address)
         if after.health.is_live:
             self._replicator.peer_joined(after.address)
             if before is None or not before.health.is_live or before.boot != after.boot:
@@ -339,6 +261,3 @@ class Node(Generic[P]):
     def _documents(self) -> list[dict[str, Any]]:
         now = self._parts.clock.wall()
         return [document(view, now) for view in self._reads.newest_views(_SHOWN_IN_FILE)]
-
-    def _disk_is_full(self) -> bool:
-        return shutil.disk_usage(self._settings.data_dir).free < _MIN_FREE_DISK

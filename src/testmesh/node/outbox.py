@@ -123,7 +123,7 @@ class Outbox:
     def _load_after(self, batch: Sequence[AttemptReport]) -> Load:
         """An owner places by this load: without the modules whose end it is being told."""
         load = self._load()
-        ended = sum(report.result is not None for report in batch)
+        ended = sum(report.is_over for report in batch)
         return Load(load.slots, load.running, max(0, load.waiting - ended))
 
     def _put_back(self, reports: Iterable[AttemptReport]) -> None:

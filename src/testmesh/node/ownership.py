@@ -22,3 +22,10 @@ def successor(evaluation: Evaluation, live: Iterable[str]) -> str | None:
         holders = present
     order = rendezvous(evaluation.id, holders)
     return order[0] if order else None
+
+
+def waits_for(evaluation: Evaluation, live: Iterable[str]) -> tuple[str, ...]:
+    """The holders without one of which it cannot go on. None: it can, or has ended."""
+    if evaluation.finished_at is not None or not evaluation.archives:
+        return ()
+    return () if set(live) & set(evaluation.holders) else evaluation.holders

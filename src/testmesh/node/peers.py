@@ -5,12 +5,24 @@ from pathlib import Path
 from typing import Protocol
 
 from testmesh.node.membership import Member
-from testmesh.node.messages import AttemptReports, Held, IndirectReply, PingReply, Replicate, WorkOrder
+from testmesh.node.messages import (
+    ArchivesAsked,
+    ArchivesHeld,
+    AttemptReports,
+    FetchOrder,
+    FetchProgress,
+    Held,
+    IndirectReply,
+    PingReply,
+    Replicate,
+    WorkOrder,
+)
 from testmesh.node.replica import Changes
 
 
 class PeerClient(Protocol):
-    """Every call raises PeerError where there is no usable answer, PeerRefusedError where nothing listens."""
+    """Every call raises PeerError where there is no usable answer: PeerRefusedError where nothing listens,
+    PeerConflictError for 409, PeerUnableError for 503 and 507."""
 
     def ping(self, address: str, updates: tuple[Member, ...], timeout: float) -> PingReply: ...
 
@@ -34,6 +46,12 @@ class PeerClient(Protocol):
         """What a peer knows of an evaluation, page by page, each asked for when the one before was taken."""
         ...
 
-    def archive(self, address: str, digest: str, destination: Path) -> None: ...
+    def archive(self, address: str, digest: str, destination: Path) -> None:
+        """Go on at the end of what the file has already. It fails when no byte came for ten seconds."""
+        ...
+
+    def fetch_archives(self, address: str, order: FetchOrder) -> FetchProgress: ...
+
+    def held_archives(self, address: str, asked: ArchivesAsked) -> ArchivesHeld: ...
 
     def peers_of(self, address: str, timeout: float) -> tuple[str, ...]: ...

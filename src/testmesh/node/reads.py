@@ -1,16 +1,20 @@
 """What a node answers from its records: one evaluation, the list, the totals, the network."""
 
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from testmesh.errors import NotFoundError
 from testmesh.model import Evaluation
 from testmesh.node.ledger import Ledger
+from testmesh.node.ownership import waits_for
 from testmesh.node.peers import PeerClient
 from testmesh.node.service import EvaluationSummary, EvaluationView, ModuleTests, NodeTotals, Totals
 from testmesh.node.summaries import summarize
 
 _ASK_TIMEOUT_S = 1.0
+_REMEMBERED = 2000  # lines of the list
 
 
 class Reads:
@@ -29,28 +33,53 @@ class Reads:
         self._peers = peers
         self._live = live
         self._find = find
+        self._lines: OrderedDict[str, tuple[int, EvaluationSummary]] = OrderedDict()  # with the records' fingerprint
+        self._lock = threading.Lock()
         self._askers = ThreadPoolExecutor(16, thread_name_prefix="network")
 
     def known(self, evaluation_id: str) -> Evaluation:
         evaluation = self._find(evaluation_id)
         if evaluation is None:
             raise NotFoundError(f"No live node knows an evaluation {evaluation_id}; GET /evaluation lists them.")
+        if evaluation.pruned is not None:
+            raise NotFoundError(
+                f"Evaluation {evaluation_id} was pruned, its part of the totals stays; a larger MESH_KEEP_EVALUATIONS"
+                " (or MESH_KEEP_DAYS, where it is set) on every node keeps more."
+            )
         return evaluation
 
     def view(self, evaluation_id: str) -> EvaluationView:
         evaluation = self.known(evaluation_id)
-        return EvaluationView(evaluation, self._store.states(evaluation_id))
+        waiting_for = waits_for(evaluation, (self._address, *self._live()))
+        return EvaluationView(evaluation, self._store.states(evaluation_id), waiting_for)
 
     def newest_views(self, limit: int) -> list[EvaluationView]:
         return [EvaluationView(e, self._store.states(e.id)) for e in self._store.newest(limit)]
 
     def summaries(self, limit: int, after: str | None) -> list[EvaluationSummary]:
         try:
-            evaluations = self._store.newest(limit, after)
+            listed = self._store.newest_digests(limit, after)
         except KeyError:
             raise NotFoundError(f"There is no evaluation {after} to list from; leave out 'after'.") from None
-        tallies = self._store.tallies([evaluation.id for evaluation in evaluations])
-        return [summarize(evaluation, tallies[evaluation.id]) for evaluation in evaluations]
+        lines = [self._line(evaluation_id, digest) for evaluation_id, digest in listed]
+        return [line for line in lines if line is not None]
+
+    def _line(self, evaluation_id: str, digest: int) -> EvaluationSummary | None:
+        """Made again only when a record changed. None where it was pruned in this moment."""
+        with self._lock:
+            made_of, line = self._lines.get(evaluation_id, (None, None))
+        if made_of == digest:
+            return line
+        evaluation = self._store.evaluation(evaluation_id)
+        if evaluation is None or evaluation.pruned is not None:
+            return None
+        line = summarize(evaluation, self._store.tallies([evaluation_id])[evaluation_id])
+        with self._lock:
+            self._lines[evaluation_id] = (digest, line)
+            self._lines.move_to_end(evaluation_id)
+            while len(self._lines) > _REMEMBERED:
+                self._lines.popitem(last=False)
+        return line
 
     def tests(self, evaluation_id: str, project: str | None, module: str | None) -> Iterable[ModuleTests]:
         evaluation = self.known(evaluation_id)

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from testmesh.model import Evaluation, ModuleState, Source, TestResult, Verdict
+from testmesh.model import Counts, Evaluation, ModuleState, Options, Pruned, PrunedShare, Source, TestResult, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,12 @@ def merge_evaluations(mine: Evaluation, theirs: Evaluation) -> Evaluation:
 
     What is stored first is merged with itself, which erases a token that is not needed any more.
     Two submissions under one id (one Idempotency-Key met two nodes at once): one of them, whole, the same everywhere.
+    One that was pruned wins over all others; of two pruned ones that which counts more modules.
     """
     both = (mine, theirs)
+    pruned = [_what_stays(e, e.pruned) for e in both if e.pruned is not None]
+    if pruned:
+        return max(pruned, key=_pruned_order)
     if _what_was_submitted(mine) != _what_was_submitted(theirs):
         chosen = min(both, key=_what_was_submitted)
         return merge_evaluations(chosen, chosen)
@@ -68,20 +72,72 @@ def merge_evaluations(mine: Evaluation, theirs: Evaluation) -> Evaluation:
         finished_at=end.finished_at,
         eval_time=end.eval_time,
         sealed_token=max(tokens) if tokens and not cancelled and not all(s.is_resolved for s in sources) else None,
+        number=min(e.number for e in both),
     )
 
 
-def digest_of(evaluation: Evaluation | None, states: Iterable[ModuleState]) -> int:
+def may_be_pruned(evaluation: Evaluation, states: Iterable[ModuleState]) -> bool:
+    """Whether it has ended and all of it is known here: a result that came later would be missing in the totals."""
+    final = {(state.project, state.module) for state in states if state.verdict.is_final}
+    planned = {(project.name, plan.path) for project in evaluation.projects for plan in project.modules}
+    return evaluation.pruned is None and evaluation.finished_at is not None and planned <= final
+
+
+def prune(evaluation: Evaluation, states: Iterable[ModuleState]) -> Evaluation:
+    """What stays of an evaluation when its results are dropped: the totals are the same with it."""
+    ran: dict[str, list[ModuleState]] = {}
+    for state in states:
+        if state.counts_in_totals:
+            ran.setdefault(state.node, []).append(state)
+    names = tuple(sorted({project.name for project in evaluation.projects}))
+    shares = [PrunedShare("", names, Counts(), 0)] if names else []
+    for node, found in sorted(ran.items()):
+        projects = tuple(sorted({state.project for state in found}))
+        shares.append(PrunedShare(node, projects, sum((state.counts for state in found), Counts()), len(found)))
+    return _what_stays(evaluation, Pruned(tuple(shares), tuple(sorted(evaluation.archives))))
+
+
+def digest_of(evaluation: Evaluation | None, modules: Iterable[ModuleRecord]) -> int:
     """A 63-bit fingerprint of an evaluation's records, whatever their order: equal means in step."""
     total = fingerprint(evaluation) if evaluation is not None else 0
-    for state in states:
-        total ^= fingerprint(state)
+    for record in modules:
+        total ^= module_fingerprint(record.state, len(record.tests))
     return total
 
 
-def fingerprint(record: Evaluation | ModuleState) -> int:
+def fingerprint(record: Evaluation) -> int:
     """Fingerprints combine by exclusive or, so that one changed record updates the whole in one step."""
-    return int.from_bytes(hashlib.sha256(repr(record).encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
+    return _hash(repr(record))
+
+
+def module_fingerprint(state: ModuleState, tests: int) -> int:
+    """`tests` is how many outcomes belong to it, so that a node that lost them differs and gets them again."""
+    return _hash(f"{state!r} {tests}")
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
+
+
+def _what_stays(evaluation: Evaluation, pruned: Pruned) -> Evaluation:
+    """In one form only, whatever else was known, so that all nodes come to the same."""
+    ended = evaluation.submitted_at if evaluation.finished_at is None else evaluation.finished_at
+    return Evaluation(
+        evaluation.id,
+        evaluation.submitted_at,
+        "",
+        (),
+        Options(),
+        body_digest=evaluation.body_digest,
+        finished_at=ended,
+        number=evaluation.number,
+        pruned=pruned,
+    )
+
+
+def _pruned_order(evaluation: Evaluation) -> tuple[int, str]:
+    shares = evaluation.pruned.shares if evaluation.pruned else ()
+    return (sum(share.modules for share in shares), repr(evaluation))
 
 
 def _what_was_submitted(evaluation: Evaluation) -> str:
@@ -96,10 +152,10 @@ def _end_order(evaluation: Evaluation) -> tuple[bool, float, bool, float]:
     return (at is None, at or 0.0, took is None, took or 0.0)
 
 
-def _module_order(record: ModuleRecord) -> tuple[int, int, bool, str]:
-    """Total: two records that tie are equal in all that is shown."""
-    state = record.state
-    return (state.epoch, state.attempt, state.verdict is Verdict.RUNNING, repr((state, record.tests)))
+def _module_order(record: ModuleRecord) -> tuple[int, int, bool, str, int, str]:
+    """Total: two records that tie are equal in all that is shown. Of one result, what has the tests comes first."""
+    state, tests = record.state, record.tests
+    return (state.epoch, state.attempt, state.verdict is Verdict.RUNNING, repr(state), -len(tests), repr(tests))
 
 
 def _merge_source(mine: Source, theirs: Source) -> Source:

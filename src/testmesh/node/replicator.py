@@ -7,11 +7,10 @@ to their newest. What a dead peer missed it gets by comparing digests when it is
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from testmesh.errors import DrainingError, TestmeshError
+from testmesh.errors import TestmeshError
 from testmesh.model import Evaluation
 from testmesh.node.batching import batches, text_of
 from testmesh.node.ledger import Ledger
@@ -21,9 +20,8 @@ from testmesh.node.replica import Changes, ModuleRecord, merge_evaluations, merg
 
 log = logging.getLogger(__name__)
 _PUSH_TIMEOUT_S = 10.0
-_DURABLE_TIMEOUT_S = 30.0
-_NEXT_AFTER_S = 2.0  # a peer that has not stored a copy by then is not waited for alone
-_COPIERS = 16
+_MAX_WAITING = 64 * 1024 * 1024  # about the characters that wait for one peer; beyond, it gets them by comparing
+_RECORD_WEIGHT = 500  # of a record without its text; a module's line in an evaluation is a fifth of it
 _FLUSH_S = 5.0
 _SETTLE_S = 1.0  # a digest that differs and stands still for less than this may be records on their way
 _DIFFERING_S = 5.0  # and one that moves is that of a busy mesh: it is not compared more often
@@ -51,7 +49,6 @@ class Replicator:
         self._lock = threading.Lock()
         self._wake = threading.Condition(self._lock)
         self._stopped = False
-        self._copiers = ThreadPoolExecutor(_COPIERS, thread_name_prefix="copy")
         self._thread = threading.Thread(target=self._compare_for_ever, name="anti-entropy", daemon=True)
         ledger.subscribe(self._changed)
         self._thread.start()
@@ -61,7 +58,7 @@ class Replicator:
     def peer_joined(self, address: str) -> None:
         with self._lock:
             if address not in self._links and not self._stopped:
-                self._links[address] = PeerLink(address, self._peers)
+                self._links[address] = PeerLink(address, self._peers, self.compare_soon)
 
     def peer_gone(self, address: str) -> None:
         with self._lock:
@@ -78,35 +75,6 @@ class Replicator:
             links = list(self._links.values())
         for link in links:
             link.push(changes)
-
-    def make_durable(self, evaluation: Evaluation, peers: Sequence[str], copies: int) -> tuple[str, ...]:
-        """Have up to `copies` peers store an evaluation's record and archives; gives those that promised.
-
-        They are asked in their order, the next where one fails or is slow: one that hangs holds up nobody's submission.
-
-        Raises:
-            DrainingError: there are live peers, and not one took it.
-        """
-        promised: list[str] = []
-        message = Replicate(Changes((evaluation,)), evaluation.archives, self._address)
-        waiting, asked, slow = list(peers), dict[Future[None], str](), 0
-        while len(promised) < copies and (waiting or asked):
-            while waiting and len(promised) + len(asked) < copies + slow:
-                address = waiting.pop(0)
-                asked[self._copiers.submit(self._peers.replicate, address, message, _DURABLE_TIMEOUT_S)] = address
-            ended, _ = wait(asked, _NEXT_AFTER_S if waiting else None, FIRST_COMPLETED)
-            slow += not ended
-            for future in ended:
-                address = asked.pop(future)
-                try:
-                    future.result()
-                except TestmeshError as error:
-                    log.warning("%s did not take a copy of evaluation %s: %s", address, evaluation.id, error)
-                else:
-                    promised.append(address)
-        if copies and peers and not promised:
-            raise DrainingError("No other node could store a copy of the submission just now; try again in a moment.")
-        return tuple(promised)
 
     # Comparing -------------------------------------------------------------------------------
 
@@ -172,17 +140,23 @@ class Replicator:
         for link in links:
             link.join(max(0.0, deadline - time.monotonic()))
         self._thread.join(max(0.0, deadline - time.monotonic()))
-        self._copiers.shutdown(wait=False, cancel_futures=True)
 
 
 class PeerLink:
-    """The records that wait for one peer, and the thread that sends them."""
+    """The records that wait for one peer, and the thread that sends them.
 
-    def __init__(self, address: str, peers: PeerClient) -> None:
+    What waits is bounded: of a peer that takes nothing for long (stopped, its disk full) all is dropped, and comparing
+    digests brings it. `answers_again` is told when that peer has taken something since.
+    """
+
+    def __init__(self, address: str, peers: PeerClient, answers_again: Callable[[str], None] = lambda _: None) -> None:
         self._address = address
         self._peers = peers
+        self._answers_again = answers_again
         self._evaluations: dict[str, Evaluation] = {}
         self._modules: dict[tuple[str, str, str], ModuleRecord] = {}
+        self._weight = 0  # of what waits
+        self._dropped = False
         self._changed = threading.Condition()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name=f"link-{address}", daemon=True)
@@ -202,7 +176,7 @@ class PeerLink:
     def abandon(self) -> None:
         """End; what waits is not sent."""
         with self._changed:
-            self._evaluations, self._modules = {}, {}
+            self._clear()
             self._stopped = True
             self._changed.notify_all()
 
@@ -212,17 +186,33 @@ class PeerLink:
     def _keep(self, changes: Changes) -> None:
         """Merged, as records may come in another order than they were made in."""
         for theirs in changes.evaluations:
-            self._evaluations[theirs.id] = merge_evaluations(self._evaluations.get(theirs.id, theirs), theirs)
+            mine = self._evaluations.get(theirs.id)
+            merged = self._evaluations[theirs.id] = merge_evaluations(mine or theirs, theirs)
+            self._weight += _evaluation_weight(merged) - (_evaluation_weight(mine) if mine else 0)
         for record in changes.modules:
             key = record.state.key
-            self._modules[key] = merge_modules(self._modules.get(key, record), record)
+            known = self._modules.get(key)
+            kept = self._modules[key] = merge_modules(known or record, record)
+            self._weight += _module_weight(kept) - (_module_weight(known) if known else 0)
+        if self._weight > _MAX_WAITING:
+            log.warning("%s takes no records: what waits for it is dropped; it gets it by comparing", self._address)
+            self._clear()
+            self._dropped = True
+
+    def _clear(self) -> None:
+        self._evaluations, self._modules, self._weight = {}, {}, 0
 
     def _next(self) -> Changes:
-        evaluations, self._evaluations = tuple(self._evaluations.values()), {}
-        waiting = tuple(self._modules.values())
-        modules = next(batches(waiting, lambda record: text_of(record.tests)), ())
+        """Evaluations first: their modules mean little without them."""
+        evaluations = next(batches(tuple(self._evaluations.values()), _evaluation_weight), ())
+        for evaluation in evaluations:
+            del self._evaluations[evaluation.id]
+        modules: tuple[ModuleRecord, ...] = ()
+        if not self._evaluations:
+            modules = next(batches(tuple(self._modules.values()), _module_weight), ())
         for record in modules:
             del self._modules[record.state.key]
+        self._weight -= sum(map(_evaluation_weight, evaluations)) + sum(map(_module_weight, modules))
         return Changes(evaluations, modules)
 
     def _run(self) -> None:
@@ -236,6 +226,7 @@ class PeerLink:
                 return
             if self._sent(changes, failures):
                 failures = 0
+                self._tell_of_gap()
                 continue
             if stopped:
                 return
@@ -244,6 +235,12 @@ class PeerLink:
                 if not self._stopped:
                     self._keep(changes)
                 self._changed.wait_for(lambda: self._stopped, timeout=min(2.0, 0.1 * 2 ** min(failures, 10)))
+
+    def _tell_of_gap(self) -> None:
+        with self._changed:
+            dropped, self._dropped = self._dropped, False
+        if dropped:
+            self._answers_again(self._address)
 
     def _sent(self, changes: Changes, failures: int) -> bool:
         """Whether it need not be tried again."""
@@ -255,3 +252,12 @@ class PeerLink:
         except Exception:  # it would fail every time: comparing digests brings what can be brought
             log.exception("records for %s are dropped", self._address)
         return True
+
+
+def _module_weight(record: ModuleRecord) -> int:
+    return _RECORD_WEIGHT + text_of(record.tests)
+
+
+def _evaluation_weight(evaluation: Evaluation) -> int:
+    lines = sum(len(project.modules) + len(project.test_files) for project in evaluation.projects)
+    return _RECORD_WEIGHT + lines * _RECORD_WEIGHT // 5

@@ -4,7 +4,7 @@ Each call gives the records that changed, to be merged into the store, or the or
 again from the store at any time: it holds nothing that must survive.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, zip_longest
 
@@ -94,8 +94,13 @@ class Schedule:
 
     # Placing ---------------------------------------------------------------------------------
 
-    def place(self, nodes: Sequence[NodeLoad], now: float) -> list[tuple[str, WorkOrder]]:
-        """Orders for nodes with room. `nodes` have `assigned` as they said last, which orders on the way are not in."""
+    def place(
+        self, nodes: Sequence[NodeLoad], now: float, held_back: Collection[str] = ()
+    ) -> list[tuple[str, WorkOrder]]:
+        """Orders for nodes with room. `nodes` have `assigned` as they said last, which orders on the way are not in.
+
+        `held_back`: evaluations of which nothing is placed yet.
+        """
         placed = self.placed_by_node()
         reserved = {module.node for _, module in self._open_modules() if module.runs_alone}
         loads = [
@@ -104,7 +109,7 @@ class Schedule:
             if node.address not in reserved
         ]
         tasks: dict[tuple[str, str], list[Task]] = {}
-        for placement in self.policy.place(self._candidates(), loads):
+        for placement in self.policy.place(self._candidates(held_back), loads):
             candidate = placement.candidate
             module = self._jobs[candidate.evaluation].modules[candidate.project, candidate.module]
             epoch, attempt = self._jobs[candidate.evaluation].evaluation.epoch, module.next_attempt
@@ -133,14 +138,14 @@ class Schedule:
                 found.setdefault(module.node, set()).add((evaluation_id, _task(module.state)))
         return found
 
-    def _candidates(self) -> Iterator[Candidate]:
+    def _candidates(self, held_back: Collection[str]) -> Iterator[Candidate]:
         """The evaluations take turns, so that a small one is not behind a large one; within one, most tests first.
 
         Before them all what must run alone, or it would never find an empty node.
         """
         alone, queues = [], []
-        for job in self._jobs.values():
-            waiting = [module for module in job.modules.values() if module.waits]
+        for evaluation_id, job in self._jobs.items():
+            waiting = [m for m in job.modules.values() if m.waits and evaluation_id not in held_back]
             alone += [module for module in waiting if module.runs_alone]
             queues.append(sorted((m for m in waiting if not m.runs_alone), key=lambda module: -module.tests_found))
         in_turn = (module for module in chain.from_iterable(zip_longest(*queues)) if module is not None)
@@ -154,6 +159,18 @@ class Schedule:
             module = self._find(evaluation_id, task)
             if module is not None and _task(module.state) == task and module.state.verdict is Verdict.PENDING:
                 module.node = None
+
+    def found(self, node: str, held: Iterable[tuple[str, Task]], now: float) -> None:
+        """A worker has these: what waits here, and was given to it by an earlier owner, is left to it."""
+        for evaluation_id, task in held:
+            module = self._find(evaluation_id, task)
+            if module is None or not module.waits:
+                continue
+            if module.state.attempt and _number(task) < (module.state.epoch, module.state.attempt):
+                continue  # it was given up since
+            module.node, module.placed_at = node, now
+            module.next_attempt = max(module.next_attempt, task.attempt + 1)
+            module.state = replace(module.state, epoch=task.epoch, attempt=task.attempt)
 
     def lost(self, node: str, tasks: set[tuple[str, Task]] | None = None, *, blame: bool = True) -> list[ModuleRecord]:
         """A node is gone, or (`tasks`) no longer has these: they wait again. One lost too often is `crashed`.
@@ -183,6 +200,8 @@ class Schedule:
         if module is None or module.state.verdict.is_final:
             return []
         newest = _task(module.state) == report.task
+        if report.returned is not None:
+            return [self._wait_again(module)] if newest and module.node == report.node else []
         if report.result is None:
             return self._began(module, report, newest)
         if report.retry:
@@ -197,7 +216,7 @@ class Schedule:
     def _began(self, module: _Module, report: AttemptReport, newest: bool) -> list[ModuleRecord]:
         """Also where its order seemed not to arrive, or where an earlier owner placed it, unknown to this one."""
         task, state = report.task, module.state
-        if not newest and not (module.waits and (task.epoch, task.attempt) > (state.epoch, state.attempt)):
+        if not newest and not (module.waits and _number(task) > (state.epoch, state.attempt)):
             return []
         module.node = report.node
         module.next_attempt = max(module.next_attempt, task.attempt + 1)
@@ -247,6 +266,10 @@ class Schedule:
             for module in job.modules.values()
             if not module.state.verdict.is_final
         ]
+
+
+def _number(task: Task) -> tuple[int, int]:
+    return (task.epoch, task.attempt)
 
 
 def _task(state: ModuleState) -> Task:

@@ -10,10 +10,14 @@ from testmesh.model import Evaluation, EvaluationStatus, ModuleState, Options, T
 
 @dataclass(frozen=True, slots=True)
 class EvaluationView:
-    """One evaluation as this node knows it, with every module it has."""
+    """One evaluation as this node knows it, with every module it has.
+
+    `waiting_for`: nodes that hold its archives, where it cannot go on until one of them is back.
+    """
 
     evaluation: Evaluation
     modules: tuple[ModuleState, ...]
+    waiting_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

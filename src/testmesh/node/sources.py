@@ -12,10 +12,11 @@ from pathlib import Path
 from testmesh.errors import DiskFullError, SourceError, SubmissionError, TestmeshError
 from testmesh.model import Evaluation, Project, Source
 from testmesh.node.archives import ArchiveStore
+from testmesh.node.copies import with_holders
+from testmesh.node.durable import DurableCopies
 from testmesh.node.ledger import Ledger
 from testmesh.node.ownership import rendezvous
 from testmesh.node.replica import Changes
-from testmesh.node.replicator import Replicator
 from testmesh.sealing import unseal
 from testmesh.settings import Settings
 from testmesh.testing.archive import ArchiveLimits, ZipTree, check_archive
@@ -45,7 +46,7 @@ class SourceResolver:
         settings: Settings,
         ledger: Ledger,
         archives: ArchiveStore,
-        replicator: Replicator,
+        durable: DurableCopies,
         fetcher: RepositoryFetcher,
         seal_key: str,
         live: Callable[[], tuple[str, ...]],
@@ -53,7 +54,7 @@ class SourceResolver:
         self._settings = settings
         self._ledger = ledger
         self._archives = archives
-        self._replicator = replicator
+        self._durable = durable
         self._fetcher = fetcher
         self._seal_key = seal_key
         self._live = live
@@ -148,10 +149,14 @@ class SourceResolver:
         sources = (*newest.sources[:index], resolved, *newest.sources[index + 1 :])
         settled = replace(newest, sources=sources)
         if resolved.archive:
-            order = sorted(rendezvous(evaluation.id, self._live()), key=lambda a: a not in newest.holders)
+            settled = with_holders(settled, self._settings.advertise)
+
+            def order() -> list[str]:
+                return sorted(rendezvous(evaluation.id, self._live()), key=lambda a: a not in newest.holders)
+
             try:
-                others = self._replicator.make_durable(settled, order, self._settings.replicas - 1)
-                settled = replace(settled, holders=tuple(sorted({*newest.holders, *others})))
+                others = self._durable.make_durable(settled, order, self._settings.replicas - 1)
+                settled = with_holders(settled, *others)
             except TestmeshError as error:
                 log.warning("evaluation %s goes on with its sources on this node alone: %s", evaluation.id, error)
         self._ledger.merge(Changes((settled,)), publish=True)

@@ -1,33 +1,56 @@
-"""The tables of the durable store, and records as their rows."""
+"""The tables of the durable store, and records as their rows.
 
-import contextlib
+Evaluations, modules and tests are the records; all else is derived from them, and can be made again.
+"""
+
 import sqlite3
+import zlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from testmesh.errors import InfrastructureError
-from testmesh.model import Counts, ModuleState, Verdict
+from pydantic import ValidationError
 
-VERSION = 1  # of the tables; raised by every change of them
+from testmesh.errors import InfrastructureError, MalformedError, TestmeshError
+from testmesh.model import Counts, Evaluation, ModuleState, TestResult, Verdict
+from testmesh.node.codec import EVALUATION, decode, unpack_tests
+
+VERSION = 2  # of the tables; raised by every change of them
+_KNOWN_VERSIONS = range(1, 1000)  # any other number in a file is damage
+OPEN, ENDED, PRUNED = 0, 1, 2  # `stage` of an evaluation
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS evaluations (
-    id TEXT PRIMARY KEY, submitted_at REAL NOT NULL, finished INTEGER NOT NULL, document BLOB NOT NULL
+CREATE TABLE evaluations (
+    id TEXT PRIMARY KEY, submitted_at REAL NOT NULL, number INTEGER NOT NULL, stage INTEGER NOT NULL,
+    finished_at REAL, document BLOB NOT NULL, fingerprint INTEGER NOT NULL
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS newest ON evaluations (submitted_at DESC, id DESC);
-CREATE INDEX IF NOT EXISTS unfinished ON evaluations (finished) WHERE finished = 0;
-CREATE TABLE IF NOT EXISTS digests (id TEXT PRIMARY KEY, digest INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS projects (evaluation TEXT, name TEXT, PRIMARY KEY (evaluation, name)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS modules (
+CREATE INDEX newest ON evaluations (submitted_at DESC, id DESC) WHERE stage < 2;
+CREATE INDEX by_stage ON evaluations (stage, number, id, finished_at);
+CREATE INDEX numbers ON evaluations (number);
+CREATE TABLE modules (
     evaluation TEXT, project TEXT, module TEXT, verdict TEXT NOT NULL, epoch INTEGER NOT NULL, attempt INTEGER NOT NULL,
     node TEXT NOT NULL, passed INTEGER NOT NULL, failed INTEGER NOT NULL, errors INTEGER NOT NULL,
     skipped INTEGER NOT NULL, time REAL NOT NULL, python TEXT NOT NULL, detail TEXT NOT NULL,
-    losses INTEGER NOT NULL, PRIMARY KEY (evaluation, project, module)
+    losses INTEGER NOT NULL, tests INTEGER NOT NULL, fingerprint INTEGER NOT NULL,
+    PRIMARY KEY (evaluation, project, module)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_node ON modules (node, verdict);
-CREATE TABLE IF NOT EXISTS tests (
+CREATE TABLE tests (
     evaluation TEXT, project TEXT, module TEXT, outcomes BLOB NOT NULL, PRIMARY KEY (evaluation, project, module)
 );
+CREATE TABLE digests (id TEXT PRIMARY KEY, digest INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE archives (
+    evaluation TEXT, digest TEXT, pruned INTEGER NOT NULL, PRIMARY KEY (evaluation, digest)
+) WITHOUT ROWID;
+CREATE INDEX by_archive ON archives (digest, pruned);
+CREATE TABLE project_names (name TEXT PRIMARY KEY, uses INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE node_totals (
+    node TEXT PRIMARY KEY, passed INTEGER NOT NULL, failed INTEGER NOT NULL, errors INTEGER NOT NULL,
+    skipped INTEGER NOT NULL, modules INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE node_projects (
+    node TEXT, project TEXT, uses INTEGER NOT NULL, PRIMARY KEY (node, project)
+) WITHOUT ROWID;
+CREATE TABLE node_evaluations (
+    node TEXT, evaluation TEXT, uses INTEGER NOT NULL, PRIMARY KEY (node, evaluation)
+) WITHOUT ROWID;
 """
 STATE_COLUMNS = (
     "evaluation, project, module, verdict, epoch, attempt, node, passed, failed, errors, skipped, time, python, detail,"
@@ -35,18 +58,41 @@ STATE_COLUMNS = (
 )
 
 
-def check_version(path: Path) -> None:
-    """A file of another version is left as it is."""
-    if not path.exists():
-        return
-    with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as file:
-        version = file.execute("PRAGMA user_version").fetchone()[0]
-        tables = file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if tables and version != VERSION:
+class DamagedError(TestmeshError):
+    """The file, or a row of it, is not what was written. The store mends it; nobody outside meets this error."""
+
+
+def has_tables(connection: sqlite3.Connection) -> bool:
+    """Whether it is a store already.
+
+    Raises:
+        InfrastructureError: of another version, and is left as it is.
+        DamagedError: its tables are not those of this version.
+    """
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    found = connection.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall()
+    if not found and version == 0:
+        return False
+    if version not in _KNOWN_VERSIONS:
+        raise DamagedError(f"its version is {version}")
+    if version != VERSION:
         raise InfrastructureError(
-            f"{path} was written by another version of testmesh ({version}, this is {VERSION}); start that version, or"
-            " move the file away and let the node fetch its records from its peers."
+            f"The database was written by another version of testmesh ({version}, this is {VERSION}); start that"
+            " version, or move mesh.db away and let the node fetch its records from its peers."
         )
+    expected = sqlite3.connect(":memory:")
+    try:
+        expected.executescript(SCHEMA)
+        if found != expected.execute("SELECT name, sql FROM sqlite_master ORDER BY name").fetchall():
+            raise DamagedError("its tables are not those that were made")
+    finally:
+        expected.close()
+    return True
+
+
+def make_tables(connection: sqlite3.Connection) -> None:
+    """All or none."""
+    connection.executescript(f"BEGIN IMMEDIATE;{SCHEMA}PRAGMA user_version = {VERSION};COMMIT;")
 
 
 def place_of(state: ModuleState) -> tuple[str, str, str]:
@@ -75,4 +121,23 @@ def row_of(state: ModuleState) -> tuple[object, ...]:
 def state_of(row: Sequence[Any]) -> ModuleState:
     evaluation, project, module, verdict, epoch, attempt, node, passed, failed, errors, skipped, *rest = row
     counts = Counts(passed, failed, errors, skipped)
-    return ModuleState(evaluation, project, module, Verdict(verdict), epoch, attempt, node, counts, *rest)
+    try:
+        return ModuleState(evaluation, project, module, Verdict(verdict), epoch, attempt, node, counts, *rest)
+    except (ValueError, TypeError):
+        raise DamagedError("a module's row cannot be read") from None
+
+
+def stored_evaluation(document: bytes) -> Evaluation:
+    try:
+        return decode(EVALUATION, document)
+    except MalformedError:
+        raise DamagedError("an evaluation's row cannot be read") from None
+
+
+def stored_tests(outcomes: bytes | None) -> tuple[TestResult, ...]:
+    if outcomes is None:
+        return ()
+    try:
+        return unpack_tests(outcomes)
+    except (zlib.error, ValidationError, TypeError):
+        raise DamagedError("a module's tests cannot be read") from None

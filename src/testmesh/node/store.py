@@ -1,10 +1,10 @@
 """What a node knows of every evaluation, behind a protocol; a durable and a plain implementation pass one contract."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from testmesh.model import Counts, Evaluation, ModuleState, Verdict
+from testmesh.model import Counts, Evaluation, ModuleState, PrunedShare, Verdict
 from testmesh.node.replica import (
     Changes,
     ModuleRecord,
@@ -24,14 +24,28 @@ class Tally:
     started: bool
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Ended:
+    """An evaluation that has ended, in the order of age that needs no clock."""
+
+    number: int
+    id: str
+    finished_at: float
+
+
 class ResultStore(Protocol):
-    """Safe from any thread."""
+    """Safe from any thread. Of an evaluation that was pruned there is its record, and its part of the totals."""
 
     def merge(self, changes: Changes) -> Changes:
-        """Merge, durable when it returns, and give the records that changed, as they are now."""
+        """Merge, durable when it returns, and give the records that changed, as they are now.
+
+        Modules of an evaluation that was pruned are not taken.
+        """
         ...
 
-    def evaluation(self, evaluation_id: str) -> Evaluation | None: ...
+    def evaluation(self, evaluation_id: str) -> Evaluation | None:
+        """Also one that was pruned, which no list has."""
+        ...
 
     def states(self, evaluation_id: str) -> tuple[ModuleState, ...]:
         """Its modules, by project and path."""
@@ -51,10 +65,26 @@ class ResultStore(Protocol):
         """Newest first, `after` this one; KeyError where `after` is unknown."""
         ...
 
+    def newest_digests(self, limit: int, after: str | None = None) -> list[tuple[str, int]]:
+        """The same as ids with the fingerprint of their records: whether what was made of them still holds."""
+        ...
+
+    def ended(self) -> list[Ended]:
+        """In their order."""
+        ...
+
+    def highest_number(self) -> int:
+        """The highest `number` of all evaluations, 0 where there is none."""
+        ...
+
     def unfinished(self) -> list[Evaluation]: ...
 
     def naming_archive(self, digest: str) -> list[Evaluation]:
         """Every evaluation with this archive, in no order."""
+        ...
+
+    def released_archives(self) -> set[str]:
+        """Archives that were named by evaluations that were pruned, and are by no other."""
         ...
 
     def tallies(self, evaluation_ids: Sequence[str]) -> dict[str, dict[str, "Tally"]]:
@@ -62,11 +92,11 @@ class ResultStore(Protocol):
         ...
 
     def totals(self) -> tuple[Counts, int, int]:
-        """Tests of every module that has ended; distinct names of the evaluations' projects; evaluations."""
+        """Tests of every module that was run; distinct names of the evaluations' projects; evaluations."""
         ...
 
     def totals_of(self, node: str) -> tuple[Counts, int, int, tuple[str, ...]]:
-        """The same for what one node ran: tests, distinct projects, modules, evaluation ids in order."""
+        """The same for what one node ran: tests, distinct projects, modules, ids of those that are there, in order."""
         ...
 
     def digest(self) -> int:
@@ -95,7 +125,12 @@ class MemoryStore:
             merged = merge_evaluations(mine or theirs, theirs)
             if merged != mine:
                 self._evaluations[theirs.id] = evaluations[theirs.id] = merged
+            if merged.pruned:
+                self._modules.pop(theirs.id, None)
         for record in changes.modules:
+            of = self._evaluations.get(record.state.evaluation)
+            if of is not None and of.pruned:
+                continue
             of_evaluation = self._modules.setdefault(record.state.evaluation, {})
             place = (record.state.project, record.state.module)
             known = of_evaluation.get(place)
@@ -124,18 +159,34 @@ class MemoryStore:
                 yield ModuleTests(of_project, path, record.tests)
 
     def newest(self, limit: int, after: str | None = None) -> list[Evaluation]:
-        ordered = sorted(self._evaluations.values(), key=lambda e: (e.submitted_at, e.id), reverse=True)
         if after is not None and after not in self._evaluations:
             raise KeyError(after)
-        start = 0 if after is None else [e.id for e in ordered].index(after) + 1
-        return ordered[start : start + limit]
+        bound = None if after is None else _age(self._evaluations[after])
+        ordered = sorted(self._listed(), key=_age, reverse=True)
+        return [e for e in ordered if bound is None or _age(e) < bound][:limit]
+
+    def newest_digests(self, limit: int, after: str | None = None) -> list[tuple[str, int]]:
+        digests = self.digests()
+        return [(e.id, digests[e.id]) for e in self.newest(limit, after)]
+
+    def ended(self) -> list[Ended]:
+        return sorted(Ended(e.number, e.id, e.finished_at) for e in self._listed() if e.finished_at is not None)
+
+    def highest_number(self) -> int:
+        return max((e.number for e in self._evaluations.values()), default=0)
 
     def unfinished(self) -> list[Evaluation]:
-        found = [e for e in self._evaluations.values() if e.finished_at is None]
-        return sorted(found, key=lambda e: (e.submitted_at, e.id))
+        return sorted((e for e in self._listed() if e.finished_at is None), key=_age)
 
     def naming_archive(self, digest: str) -> list[Evaluation]:
-        return [e for e in self._evaluations.values() if digest in e.archives]
+        return [e for e in self._listed() if digest in e.archives]
+
+    def released_archives(self) -> set[str]:
+        released = {digest for e in self._evaluations.values() if e.pruned for digest in e.pruned.archives}
+        return released - {digest for e in self._listed() for digest in e.archives}
+
+    def _listed(self) -> list[Evaluation]:
+        return [e for e in self._evaluations.values() if not e.pruned]
 
     def tallies(self, evaluation_ids: Sequence[str]) -> dict[str, dict[str, "Tally"]]:
         found: dict[str, dict[str, Tally]] = {name: {} for name in evaluation_ids}
@@ -150,20 +201,27 @@ class MemoryStore:
         return found
 
     def totals(self) -> tuple[Counts, int, int]:
-        states = [r.state for modules in self._modules.values() for r in modules.values()]
-        names = {p.name for e in self._evaluations.values() for p in e.projects}
-        return sum_counts(states), len(names), len(self._evaluations)
+        counts = sum((share.counts for share in self._shares() if share.modules), Counts())
+        counts = sum((state.counts for state in self._counted()), counts)
+        names = {project.name for e in self._evaluations.values() for project in e.projects}
+        names |= {name for share in self._shares() if not share.modules for name in share.projects}
+        return counts, len(names), len(self._evaluations)
 
     def totals_of(self, node: str) -> tuple[Counts, int, int, tuple[str, ...]]:
-        mine = [
-            r.state
-            for modules in self._modules.values()
-            for r in modules.values()
-            if r.state.node == node and r.state.verdict.is_final and r.state.verdict is not Verdict.CANCELLED
-        ]
-        order = [e.id for e in self.newest(len(self._evaluations) or 1)][::-1]
+        mine = [state for state in self._counted() if state.node == node]
+        left = [share for share in self._shares() if share.node == node and share.modules]
+        counts = sum((state.counts for state in mine), sum((share.counts for share in left), Counts()))
+        projects = {state.project for state in mine} | {name for share in left for name in share.projects}
         ids = {state.evaluation for state in mine}
-        return sum_counts(mine), len({s.project for s in mine}), len(mine), tuple(i for i in order if i in ids)
+        in_order = tuple(e.id for e in sorted(self._listed(), key=_age) if e.id in ids)
+        return counts, len(projects), len(mine) + sum(share.modules for share in left), in_order
+
+    def _counted(self) -> Iterator[ModuleState]:
+        states = (record.state for modules in self._modules.values() for record in modules.values())
+        return (state for state in states if state.counts_in_totals)
+
+    def _shares(self) -> Iterator[PrunedShare]:
+        return (share for e in self._evaluations.values() if e.pruned for share in e.pruned.shares)
 
     def digest(self) -> int:
         total = 0
@@ -173,7 +231,9 @@ class MemoryStore:
 
     def digests(self) -> dict[str, int]:
         return {
-            evaluation_id: digest_of(self._evaluations.get(evaluation_id), self.states(evaluation_id))
+            evaluation_id: digest_of(
+                self._evaluations.get(evaluation_id), self._modules.get(evaluation_id, {}).values()
+            )
             for evaluation_id in {*self._evaluations, *self._modules}
         }
 
@@ -181,5 +241,5 @@ class MemoryStore:
         pass
 
 
-def sum_counts(states: Iterable[ModuleState]) -> Counts:
-    return sum((state.counts for state in states if state.verdict.is_final), Counts())
+def _age(evaluation: Evaluation) -> tuple[float, str]:
+    return (evaluation.submitted_at, evaluation.id)

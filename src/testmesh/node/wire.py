@@ -4,8 +4,12 @@ from pydantic import TypeAdapter
 
 from testmesh.node.membership import Member
 from testmesh.node.messages import (
+    ArchivesAsked,
+    ArchivesHeld,
     AttemptReports,
     Digests,
+    FetchOrder,
+    FetchProgress,
     Held,
     IndirectReply,
     Members,
@@ -27,3 +31,7 @@ HELD = TypeAdapter(Held)
 DIGESTS = TypeAdapter(Digests)
 PEER_LIST = TypeAdapter(PeerList)
 PAGE = TypeAdapter(Page)
+FETCH_ORDER = TypeAdapter(FetchOrder)
+FETCH_PROGRESS = TypeAdapter(FetchProgress)
+ARCHIVES_ASKED = TypeAdapter(ArchivesAsked)
+ARCHIVES_HELD = TypeAdapter(ArchivesHeld)

@@ -12,10 +12,10 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
-from testmesh.errors import DrainingError, EnvironmentFailedError, TestmeshError
+from testmesh.errors import ArchiveAwayError, DrainingError, EnvironmentFailedError, TestmeshError
 from testmesh.model import Evaluation, ModulePlan, ModuleResult, Project, Source, Verdict
 from testmesh.node.ledger import Ledger
-from testmesh.node.messages import AttemptReport, AttemptReports, Held, Load, Task, WorkOrder
+from testmesh.node.messages import AttemptReport, AttemptReports, Held, Load, Returned, Task, WorkOrder
 from testmesh.node.outbox import Outbox
 from testmesh.node.replica import Changes
 from testmesh.testing.cancellation import Cancellation
@@ -53,6 +53,12 @@ class _Attempt:
     plan: ModulePlan
     cancellation: Cancellation = field(default_factory=Cancellation)
     running: bool = False
+    ended: bool = False  # its report is on its way
+
+    @property
+    def gives_way(self) -> bool:
+        """Cancelled before it ran."""
+        return self.cancellation.is_set and not self.running and not self.ended
 
 
 class Worker(Generic[P]):
@@ -65,12 +71,15 @@ class Worker(Generic[P]):
         bench: Bench[P],
         ledger: Ledger,
         report: Callable[[str, AttemptReports], None],
+        disk_is_full: Callable[[], bool] = lambda: False,
     ) -> None:
         self._address = address
+        self._disk_is_full = disk_is_full
         self._slots = slots
         self._bench = bench
         self._ledger = ledger
         self._lock = threading.Lock()
+        self._quiet = threading.Condition(self._lock)
         self._held: dict[tuple[str, Task], _Attempt] = {}
         self._draining = False
         self._preparers = ThreadPoolExecutor(_PREPARERS, thread_name_prefix="prepare")
@@ -96,16 +105,29 @@ class Worker(Generic[P]):
             self._changed(Changes((known,)), False)
 
     def held(self) -> Held:
+        """What is cancelled before it ran ends without a report, so nobody is to wait for it."""
         with self._lock:
-            return Held(tuple(self._held), self._load())
+            tasks = (place for place, attempt in self._held.items() if attempt.running or not attempt.gives_way)
+            return Held(tuple(tasks), self._load())
 
     def load(self) -> Load:
         with self._lock:
             return self._load()
 
     def drain(self) -> None:
-        """Take no more orders; what runs goes on."""
+        """Take no more orders and give back what does not run yet; what runs goes on."""
         self._draining = True
+        with self._lock:
+            waiting = [attempt for attempt in self._held.values() if not attempt.running and not attempt.ended]
+            for attempt in waiting:
+                attempt.cancellation.cancel()
+        for attempt in waiting:
+            self._give_back(attempt, Returned.LEAVING)
+
+    def wait_quiet(self, timeout: float) -> bool:
+        """Whether, within `timeout`, nothing runs here and every report has been taken."""
+        with self._quiet:
+            return self._quiet.wait_for(lambda: not self._held, timeout)
 
     def stop(self) -> None:
         """End every module now; their evaluations' owner runs them elsewhere."""
@@ -134,10 +156,10 @@ class Worker(Generic[P]):
         return attempts
 
     def _load(self) -> Load:
-        """One that is cancelled while it is prepared does nothing more, so it takes no room."""
+        """One that is cancelled while it is prepared does nothing more, so it takes no room. Draining: no slots."""
         running = sum(attempt.running for attempt in self._held.values())
         waiting = sum(not attempt.running and not attempt.cancellation.is_set for attempt in self._held.values())
-        return Load(self._slots, running, waiting)
+        return Load(0 if self._draining else self._slots, running, waiting)
 
     def _changed(self, changes: Changes, _publish: bool) -> None:
         over = {e.id for e in changes.evaluations if e.cancelled or e.finished_at is not None}
@@ -151,8 +173,9 @@ class Worker(Generic[P]):
         """The owner has these."""
         with self._lock:
             for report in reports:
-                if report.result is not None:
+                if report.is_over:
                     self._held.pop((report.evaluation, report.task), None)
+            self._quiet.notify_all()
 
     # Doing the work --------------------------------------------------------------------------
 
@@ -176,6 +199,10 @@ class Worker(Generic[P]):
                 self._forget(attempt)
         except EnvironmentFailedError as error:
             self._environment_failed(attempts, error.detail)
+        except ArchiveAwayError as error:
+            log.info("%s of evaluation %s: %s", project.name, evaluation.id, error)
+            for attempt in attempts:
+                self._give_back(attempt, Returned.NO_ARCHIVE)
         except TestmeshError as error:
             self._failed(attempts, error.detail)
         except Exception:
@@ -236,20 +263,33 @@ class Worker(Generic[P]):
                 self._ended(attempt, result)
 
     def _ended(self, attempt: _Attempt, result: ModuleResult) -> None:
-        with self._lock:
-            attempt.running = False
+        self._is_over(attempt)
         self._outbox.put(AttemptReport(attempt.evaluation, attempt.task, self._address, result))
 
     def _failed(self, attempts: Iterable[_Attempt], detail: str) -> None:
         for attempt in attempts:
-            with self._lock:
-                attempt.running = False
+            if self._disk_is_full():
+                self._give_back(attempt, Returned.DISK_FULL)
+                continue
+            self._is_over(attempt)
             result = ModuleResult(Verdict.INFRA_FAILED, detail=detail)
             self._outbox.put(AttemptReport(attempt.evaluation, attempt.task, self._address, result, retry=True))
 
-    def _forget(self, attempt: _Attempt) -> None:
+    def _give_back(self, attempt: _Attempt, why: Returned) -> None:
+        self._is_over(attempt)
+        self._outbox.put(AttemptReport(attempt.evaluation, attempt.task, self._address, returned=why))
+
+    def _is_over(self, attempt: _Attempt) -> None:
+        """All but its report."""
         with self._lock:
-            self._held.pop((attempt.evaluation, attempt.task), None)
+            attempt.running, attempt.ended = False, True
+
+    def _forget(self, attempt: _Attempt) -> None:
+        """Unless a report of it is on its way."""
+        with self._lock:
+            if not attempt.ended:
+                self._held.pop((attempt.evaluation, attempt.task), None)
+            self._quiet.notify_all()
 
 
 def _is_older(attempt: _Attempt, evaluation_id: str, task: Task) -> bool:

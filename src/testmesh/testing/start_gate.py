@@ -17,7 +17,7 @@ from testmesh.testing.cancellation import Cancellation
 from testmesh.testing.host_lock import host_lock
 
 HOLD_S = 5.0
-_PATIENCE = 12  # times that: then on without, since who holds it may be stopped itself
+_PATIENCE = 4  # times that: then on without, since who holds it may be stopped itself
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -248,6 +249,87 @@ class TestDropping:
         assert store.path(DIGEST)
         store.drop(DIGEST)
         assert store.path(DIGEST) is None
+
+
+class TestDamage:
+    """Found once a process, before the file is used or counted; then it is as if it were not here."""
+
+    @pytest.fixture
+    def file(self, store: ArchiveStore) -> Path:
+        return store.fetch(DIGEST, writing(CONTENT))
+
+    @pytest.mark.parametrize("content", [b"", CONTENT[:-1], CONTENT + b"x", b"Q" + CONTENT[1:]])
+    def test_a_damaged_file_is_set_aside_and_fetched_again(
+        self, file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes
+    ) -> None:
+        file.write_bytes(content)
+        store = ArchiveStore(tmp_path / "archives")
+        assert store.path(DIGEST) is None
+        assert store.held() == set()
+        assert file.with_suffix(".damaged").read_bytes() == content
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+        assert store.fetch(DIGEST, writing(CONTENT)).read_bytes() == CONTENT
+
+    def test_what_changes_while_the_node_runs_is_noticed(self, store: ArchiveStore, file: Path) -> None:
+        assert store.path(DIGEST)
+        file.write_bytes(CONTENT[:-1])
+        assert store.fetch(DIGEST, writing(CONTENT)) == file
+        assert file.read_bytes() == CONTENT
+
+    def test_a_submission_of_the_same_content_mends_it(
+        self, store: ArchiveStore, file: Path, upload: Callable[..., Path]
+    ) -> None:
+        file.write_bytes(b"damaged")
+        with store.taking() as take:
+            take(upload())
+        assert file.read_bytes() == CONTENT
+
+    def test_a_whole_file_is_read_once(
+        self, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, upload: Callable[..., Path]
+    ) -> None:
+        read: list[str] = []
+        real = hashlib.file_digest
+
+        def file_digest(file: BinaryIO, name: str) -> object:
+            read.append(Path(file.name).name)
+            return real(file, name)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(hashlib, "file_digest", file_digest)
+        store = ArchiveStore(tmp_path / "archives")
+        assert not store.is_checked(DIGEST)
+        for _ in range(3):
+            assert store.path(DIGEST)
+        assert store.is_checked(DIGEST)
+        assert read == [file.name]
+        read.clear()
+        with store.taking() as take:
+            other = take(upload(b"another"))
+        assert store.path(other)
+        assert len(read) == 1
+
+    def test_a_folder_in_its_place_is_not_an_archive(self, store: ArchiveStore, tmp_path: Path) -> None:
+        (tmp_path / "archives" / f"{DIGEST}.zip").mkdir()
+        assert store.path(DIGEST) is None
+
+    def test_the_last_few_are_kept(self, store: ArchiveStore, tmp_path: Path) -> None:
+        digests = [hashlib.sha256(bytes([number])).hexdigest() for number in range(6)]
+        for number, digest in enumerate(digests):
+            store.fetch(digest, writing(bytes([number]))).write_bytes(b"damaged")
+        for number, digest in enumerate(digests):
+            assert store.path(digest) is None
+            for kept in (tmp_path / "archives").glob("*.damaged"):
+                if kept.stem == digest:
+                    os.utime(kept, (number, number))
+        assert {path.stem for path in (tmp_path / "archives").iterdir()} == set(digests[-3:])
+
+
+def test_what_is_kept_is_not_dropped(store: ArchiveStore) -> None:
+    store.fetch(DIGEST, writing(CONTENT))
+    with store.keeping([DIGEST]):
+        store.drop(DIGEST)
+        assert store.path(DIGEST)
+    store.drop(DIGEST)
+    assert store.held() == set()
 
 
 def test_torn_files_of_an_earlier_run_are_swept_and_whole_ones_stay(tmp_path: Path) -> None:

@@ -56,6 +56,15 @@ def test_sources_that_were_not_fetched_yet_are_pending_projects() -> None:
     assert body["module_results"] == {}
 
 
+def test_it_says_which_nodes_it_waits_for() -> None:
+    done = project("done", "test_c.py")
+    both = replace(ONE, sources=(source("p", *ONE.projects, done),))
+    ended = state("done", "test_c.py", Verdict.PASSED, counts=Counts(passed=1))
+    body = document(EvaluationView(both, (PASSED, ended), waiting_for=("a:1", "b:1")), AT)
+    assert body["projects"]["p"]["detail"] == "Waits for a node that has its files: none of a:1, b:1 is alive."
+    assert body["projects"]["done"]["detail"] == ""
+
+
 def test_it_fills_in_while_it_runs() -> None:
     body = shown(ONE, PASSED, state("p", "test_b.py", Verdict.RUNNING), now=AT + 2)
     assert body["status"] == body["projects"]["p"]["status"] == "running"

@@ -1,13 +1,14 @@
 """Who goes on: the same answer everywhere, and little moves when a node goes."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testmesh.model import Source, SourceKind
-from testmesh.node.ownership import rendezvous, successor
+from testmesh.node.ownership import rendezvous, successor, waits_for
 from tests.support.records import evaluation
 
 NODES = [f"10.0.0.{i}:5001" for i in range(8)]
@@ -59,3 +60,11 @@ class TestSuccessor:
     def test_all_agree_whatever_the_order_they_know_each_other_in(self) -> None:
         of = evaluation("e9", holders=tuple(NODES))
         assert len({successor(of, random.Random(i).sample(NODES, len(NODES))) for i in range(20)}) == 1
+
+
+def test_what_has_files_waits_for_one_of_their_holders() -> None:
+    one = evaluation("e1", holders=("a:1", "b:1"))
+    assert waits_for(one, ["b:1", "c:1"]) == ()
+    assert waits_for(one, ["c:1"]) == ("a:1", "b:1")
+    assert waits_for(replace(one, finished_at=1.0), ["c:1"]) == ()
+    assert waits_for(replace(one, sources=()), ["c:1"]) == ()

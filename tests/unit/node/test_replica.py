@@ -7,8 +7,27 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testmesh.model import Counts, Evaluation, ModuleState, Options, Source, SourceKind, TestResult, Verdict
-from testmesh.node.replica import Changes, ModuleRecord, digest_of, merge_evaluations, merge_modules
+from testmesh.model import (
+    Counts,
+    Evaluation,
+    ModuleState,
+    Options,
+    Pruned,
+    PrunedShare,
+    Source,
+    SourceKind,
+    TestResult,
+    Verdict,
+)
+from testmesh.node.replica import (
+    Changes,
+    ModuleRecord,
+    digest_of,
+    may_be_pruned,
+    merge_evaluations,
+    merge_modules,
+    prune,
+)
 from tests.support import records as some
 from tests.support.records import evaluation
 
@@ -33,6 +52,7 @@ copies = st.builds(
         e,
         id="e1",
         body_digest="",
+        pruned=None,
         options=Options(),
         tests_archive=None,
         sources=tuple(
@@ -79,6 +99,24 @@ class TestEvaluations:
     def test_of_two_submissions_under_one_id_one_is_kept_whole(self, two: list[Evaluation]) -> None:
         a, b = two[0], replace(two[1], body_digest="another")
         assert merge_evaluations(a, b) in (merge_evaluations(a, a), merge_evaluations(b, b))
+
+    @settings(deadline=None)
+    @given(three_evaluations)
+    def test_what_was_pruned_wins_and_nothing_else_of_it_stays(self, three: list[Evaluation]) -> None:
+        merged = reduce(merge_evaluations, three)
+        assert (merged.pruned is not None) == any(e.pruned is not None for e in three)
+        if merged.pruned is not None:
+            assert merged.pruned in [e.pruned for e in three]
+            assert merged.finished_at is not None
+            bare = Evaluation("e1", merged.submitted_at, "", (), body_digest=merged.body_digest)
+            assert merged == replace(bare, finished_at=merged.finished_at, number=merged.number, pruned=merged.pruned)
+
+    def test_of_two_pruned_ones_that_which_counts_more_modules_stands(self) -> None:
+        few, many = (evaluation(pruned=Pruned((PrunedShare("a:1", ("p",), Counts(1), n),))) for n in (1, 2))
+        assert merge_evaluations(few, many) == merge_evaluations(many, few) == merge_evaluations(many, many)
+
+    def test_the_lowest_number_stands(self) -> None:
+        assert merge_evaluations(evaluation(number=3), evaluation(number=2)).number == 2
 
     def test_the_higher_epoch_drives(self) -> None:
         a, b = evaluation(owner="z:1", epoch=1), evaluation(owner="a:1", epoch=2)
@@ -154,30 +192,76 @@ class TestModules:
         assert merge_modules(second, first).tests == first.tests
 
 
+class TestPruning:
+    def test_what_stays_are_the_names_of_projects_and_what_each_node_ran(self) -> None:
+        plans = {"p": ["test_1.py", "test_2.py"], "q": ["test_1.py"], "r": ["test_1.py"]}
+        ended = evaluation("e1", plans, finished_at=9.0, body_digest="d", number=4, holders=("a:1",), epoch=2)
+        found = [
+            replace(STATE, verdict=Verdict.PASSED, node="b:1", counts=Counts(3)),
+            replace(STATE, module="test_2.py", verdict=Verdict.FAILED, node="a:1", counts=Counts(1, 2)),
+            replace(STATE, project="q", verdict=Verdict.CRASHED, node="b:1", counts=Counts(0, 1)),
+            replace(STATE, project="r", verdict=Verdict.CANCELLED, node="c:1"),
+        ]
+        assert may_be_pruned(ended, found)
+        assert prune(ended, found) == Evaluation(
+            "e1",
+            100.0,
+            "",
+            (),
+            body_digest="d",
+            finished_at=9.0,
+            number=4,
+            pruned=Pruned(
+                (
+                    PrunedShare("", ("p", "q", "r"), Counts(), 0),
+                    PrunedShare("a:1", ("p",), Counts(1, 2), 1),
+                    PrunedShare("b:1", ("p", "q"), Counts(3, 1), 2),
+                ),
+                (some.ARCHIVE,),
+            ),
+        )
+
+    def test_one_that_runs_or_lacks_a_result_or_is_pruned_is_left_alone(self) -> None:
+        done = replace(STATE, verdict=Verdict.PASSED)
+        ended = evaluation(finished_at=1.0)
+        assert may_be_pruned(ended, [done])
+        assert not may_be_pruned(evaluation(), [done])
+        assert not may_be_pruned(ended, [])
+        assert not may_be_pruned(ended, [replace(STATE, verdict=Verdict.RUNNING)])
+        assert not may_be_pruned(prune(ended, [done]), [done])
+
+
 class TestDigests:
     @settings(deadline=None)
-    @given(st.lists(some.states, max_size=5, unique_by=lambda s: s.key), some.evaluations, st.randoms())
-    def test_the_order_does_not_matter(self, states: list[ModuleState], of: Evaluation, rng) -> None:  # type: ignore[no-untyped-def]
+    @given(st.lists(some.records, max_size=5, unique_by=lambda r: r.state.key), some.evaluations, st.randoms())
+    def test_the_order_does_not_matter(self, states: list[ModuleRecord], of: Evaluation, rng) -> None:  # type: ignore[no-untyped-def]
         shuffled = list(states)
         rng.shuffle(shuffled)
         assert digest_of(of, states) == digest_of(of, shuffled)
 
     @settings(deadline=None)
     @given(
-        st.lists(some.states, max_size=4, unique_by=lambda s: s.key),
-        st.lists(some.states, max_size=4, unique_by=lambda s: s.key),
+        st.lists(some.records, max_size=4, unique_by=lambda r: r.state.key),
+        st.lists(some.records, max_size=4, unique_by=lambda r: r.state.key),
         st.none() | some.evaluations,
         st.none() | some.evaluations,
     )
-    def test_equal_means_equal_records(
-        self, a: list[ModuleState], b: list[ModuleState], e: Evaluation | None, f: Evaluation | None
+    def test_equal_means_equal_records_but_for_the_words_of_tests(
+        self, a: list[ModuleRecord], b: list[ModuleRecord], e: Evaluation | None, f: Evaluation | None
     ) -> None:
-        assert (digest_of(e, a) == digest_of(f, b)) == (e == f and set(a) == set(b))
+        known = [{(record.state, len(record.tests)) for record in found} for found in (a, b)]
+        assert (digest_of(e, a) == digest_of(f, b)) == (e == f and known[0] == known[1])
 
     @settings(deadline=None)
-    @given(some.evaluations, st.lists(some.states, max_size=4))
-    def test_they_fit_into_a_signed_64_bit_integer(self, of: Evaluation, states: list[ModuleState]) -> None:
-        assert 0 <= digest_of(of, states) < 2**63
+    @given(some.evaluations, st.lists(some.records, max_size=4))
+    def test_they_fit_into_a_signed_64_bit_integer(self, of: Evaluation, records: list[ModuleRecord]) -> None:
+        assert 0 <= digest_of(of, records) < 2**63
+
+    def test_a_result_that_lost_its_tests_has_another_one_and_gets_them_again(self) -> None:
+        whole = ModuleRecord(replace(STATE, verdict=Verdict.FAILED, attempt=1), (TestResult("t", "failed"),))
+        bare = ModuleRecord(whole.state)
+        assert digest_of(None, [whole]) != digest_of(None, [bare])
+        assert merge_modules(bare, whole) == merge_modules(whole, bare) == whole
 
     def test_every_field_of_a_state_counts(self) -> None:
         changed = [
@@ -194,7 +278,7 @@ class TestDigests:
                 {"losses": 1},
             )
         ]
-        assert len({digest_of(None, [state]) for state in (STATE, *changed)}) == len(changed) + 1
+        assert len({digest_of(None, [ModuleRecord(state)]) for state in (STATE, *changed)}) == len(changed) + 1
 
 
 def test_changes_know_their_evaluations_and_whether_there_is_anything() -> None:

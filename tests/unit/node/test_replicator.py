@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from testmesh.errors import DrainingError, InfrastructureError, MalformedError, PeerError
-from testmesh.model import ModuleState, Verdict
+from testmesh.errors import MalformedError, PeerError
+from testmesh.model import ModuleState, TestResult, Verdict
 from testmesh.node import replicator as module
 from testmesh.node.ledger import Ledger
 from testmesh.node.messages import Replicate
@@ -17,7 +17,7 @@ from testmesh.node.peers import PeerClient
 from testmesh.node.replica import Changes, ModuleRecord
 from testmesh.node.replicator import PeerLink, Replicator
 from testmesh.node.store import MemoryStore
-from tests.support.records import ARCHIVE, evaluation
+from tests.support.records import evaluation
 from tests.support.waiting import until
 
 ME = "me:1"
@@ -200,45 +200,6 @@ class TestLink:
         assert not link._thread.is_alive()
 
 
-class TestDurable:
-    HELD = evaluation(holders=(ME,))
-
-    def test_the_first_peers_get_the_record_and_the_archives_to_fetch(
-        self, replicator: Replicator, peers: Peers
-    ) -> None:
-        assert replicator.make_durable(self.HELD, ["a:1", "b:1", "c:1"], 2) == ("a:1", "b:1")
-        assert {address for address, _ in peers.messages} == {"a:1", "b:1"}
-        assert peers.messages[0][1] == Replicate(Changes((self.HELD,)), (ARCHIVE,), ME)
-
-    @pytest.mark.parametrize("error", [PeerError("away"), InfrastructureError("no disk")])
-    def test_where_one_fails_the_next_is_asked(self, replicator: Replicator, peers: Peers, error: Exception) -> None:
-        peers.errors["a:1"] = error
-        assert replicator.make_durable(self.HELD, ["a:1", "b:1"], 1) == ("b:1",)
-
-    def test_where_one_hangs_the_next_is_asked(
-        self, replicator: Replicator, peers: Peers, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(module, "_NEXT_AFTER_S", 0.05)
-        peers.hangs["a:1"] = threading.Event()
-        assert replicator.make_durable(self.HELD, ["a:1", "b:1"], 1) == ("b:1",)
-
-    def test_fewer_copies_than_wanted_are_better_than_a_refusal(self, replicator: Replicator, peers: Peers) -> None:
-        peers.errors["a:1"] = PeerError("away")
-        assert replicator.make_durable(self.HELD, ["a:1", "b:1"], 3) == ("b:1",)
-
-    def test_where_nobody_takes_a_copy_it_is_not_durable(self, replicator: Replicator, peers: Peers) -> None:
-        peers.errors |= {"a:1": PeerError("away"), "b:1": PeerError("away")}
-        with pytest.raises(DrainingError):
-            replicator.make_durable(self.HELD, ["a:1", "b:1"], 1)
-
-    def test_a_node_without_peers_is_a_mesh_of_one(self, replicator: Replicator) -> None:
-        assert replicator.make_durable(self.HELD, [], 1) == ()
-
-    def test_with_one_copy_wanted_in_all_nobody_is_asked(self, replicator: Replicator, peers: Peers) -> None:
-        assert replicator.make_durable(self.HELD, ["a:1"], 0) == ()
-        assert peers.asked == []
-
-
 class TestComparing:
     def test_what_the_peer_knows_better_is_fetched_and_only_that(
         self, ledger: Ledger, replicator: Replicator, peers: Peers
@@ -372,3 +333,92 @@ def impatient(wait_for: Callable[..., bool]) -> Callable[..., bool]:
         return wait_for(condition, None if timeout is None else 0.0)
 
     return wait
+
+
+class TestAPeerThatTakesNothing:
+    """Stopped, or its disk is full: what waits for it is bounded, in records and in their text."""
+
+    def pushed_until_dropped(self, link: PeerLink, peers: Peers, changes: Callable[[int], Changes]) -> int:
+        number = 0
+        while not link._dropped:
+            number += 1
+            link.push(changes(number))
+            assert link._weight <= module._MAX_WAITING
+        assert link._next() == Changes()
+        return number
+
+    @pytest.mark.parametrize("kind", ["evaluations", "modules", "text"])
+    def test_what_waits_is_dropped_when_it_is_too_much_and_asked_for_when_it_answers_again(
+        self, peers: Peers, monkeypatch: pytest.MonkeyPatch, kind: str
+    ) -> None:
+        monkeypatch.setattr(module, "_MAX_WAITING", 100_000)
+        told: list[str] = []
+        peers.hangs["a:1"] = threading.Event()
+        link = PeerLink("a:1", cast(PeerClient, peers), told.append)
+        try:
+            link.push(Changes((evaluation("first"),)))
+            until(lambda: peers.tries("a:1") == 1)
+
+            def changes(number: int) -> Changes:
+                if kind == "evaluations":
+                    return Changes((evaluation(f"e{number}"),))
+                tests = (TestResult("t", "failed", longrepr="x" * 20_000),) if kind == "text" else ()
+                return Changes(modules=(ModuleRecord(running(f"t{number}").state, tests),))
+
+            pushed = self.pushed_until_dropped(link, peers, changes)
+            assert pushed < (10 if kind == "text" else 250)
+            assert told == []
+            peers.hangs["a:1"].set()
+            until(lambda: told == ["a:1"])
+            link.push(Changes((evaluation("last"),)))
+            until(lambda: peers.store("a:1").evaluation("last"))
+            assert {e.id for e in peers.store("a:1").newest(1000)} == {"first", "last"}
+            assert told == ["a:1"]
+            assert link._weight == 0
+        finally:
+            link.abandon()
+            link.join(20)
+
+    def test_it_is_compared_when_it_answers_again(
+        self, ledger: Ledger, replicator: Replicator, peers: Peers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "_MAX_WAITING", 3000)
+        peers.errors["a:1"] = PeerError("its disk is full")
+        peers.store("a:1").merge(Changes((evaluation("theirs"),)))
+        replicator.peer_joined("a:1")
+        for number in range(10):
+            ledger.merge(Changes((evaluation(f"e{number}"),)), publish=True)
+        until(lambda: replicator._links["a:1"]._dropped)
+        del peers.errors["a:1"]
+        ledger.merge(Changes((evaluation("more"),)), publish=True)
+        until(lambda: ledger.store.evaluation("theirs"))
+
+    def test_what_is_replaced_while_it_waits_does_not_count_twice(self, peers: Peers) -> None:
+        peers.hangs["a:1"] = threading.Event()
+        link = PeerLink("a:1", cast(PeerClient, peers))
+        try:
+            link.push(Changes((evaluation("first"),)))
+            until(lambda: peers.tries("a:1") == 1)
+            link.push(Changes((evaluation(),), (running(),)))
+            once = link._weight
+            for attempt in range(2, 50):
+                link.push(Changes((evaluation(epoch=attempt),), (running(attempt=attempt),)))
+            assert link._weight == once > 0
+        finally:
+            peers.hangs["a:1"].set()
+            link.abandon()
+            link.join(20)
+
+    def test_many_evaluations_go_in_messages_of_a_bounded_size(self, peers: Peers) -> None:
+        peers.hangs["a:1"] = threading.Event()
+        link = PeerLink("a:1", cast(PeerClient, peers))
+        try:
+            link.push(Changes((evaluation("first"),)))
+            until(lambda: peers.tries("a:1") == 1)
+            link.push(Changes(tuple(evaluation(f"e{n}") for n in range(450)), (running(of="e1"),)))
+            peers.hangs["a:1"].set()
+            until(lambda: peers.store("a:1").states("e1"))
+            assert [len(message.changes.evaluations) for _, message in peers.messages] == [1, 200, 200, 50]
+        finally:
+            link.abandon()
+            link.join(20)

@@ -8,12 +8,13 @@ from typing import Any, cast
 
 import pytest
 
+from testmesh.clock import SystemClock
 from testmesh.model import Evaluation, Source, SourceKind
 from testmesh.node.archives import ArchiveStore
+from testmesh.node.durable import DurableCopies
 from testmesh.node.ledger import Ledger
 from testmesh.node.peers import PeerClient
 from testmesh.node.replica import Changes
-from testmesh.node.replicator import Replicator
 from testmesh.node.sources import SourceResolver
 from testmesh.node.store import MemoryStore
 from testmesh.settings import Settings
@@ -39,11 +40,9 @@ class Room:
         (folder / "incoming").mkdir()
         self.archives = ArchiveStore(folder / "archives")
         self.ledger = Ledger(MemoryStore())
-        self.replicator = Replicator("me:1", self.ledger, cast(PeerClient, SimpleNamespace()))
+        self.durable = DurableCopies("me:1", cast(PeerClient, SimpleNamespace()), SystemClock())
         fetcher = cast(RepositoryFetcher, Fetcher())
-        self.resolver = SourceResolver(
-            settings, self.ledger, self.archives, self.replicator, fetcher, "key", lambda: ()
-        )
+        self.resolver = SourceResolver(settings, self.ledger, self.archives, self.durable, fetcher, "key", lambda: ())
 
     def resolved(self, **fields: Any) -> Source:
         source = Source(SourceKind.REPOSITORY, "ana-lab", url="https://github.com/ana/lab")
@@ -64,7 +63,7 @@ def room(tmp_path: Path) -> Iterator[Room]:
     found = Room(tmp_path)
     yield found
     found.resolver.stop()
-    found.replicator.stop()
+    found.durable.stop()
 
 
 def test_its_test_files_are_kept_to_be_compared_with_other_repositories(room: Room) -> None:

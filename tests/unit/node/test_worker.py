@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from testmesh.errors import DrainingError, EnvironmentFailedError, InfrastructureError, PeerError
+from testmesh.errors import ArchiveAwayError, DrainingError, EnvironmentFailedError, InfrastructureError, PeerError
 from testmesh.model import Counts, Evaluation, ModulePlan, ModuleResult, Project, Source, Verdict
 from testmesh.node.ledger import Ledger
-from testmesh.node.messages import AttemptReport, AttemptReports, Task, WorkOrder
+from testmesh.node.messages import AttemptReport, AttemptReports, Returned, Task, WorkOrder
 from testmesh.node.replica import Changes
 from testmesh.node.store import MemoryStore
 from testmesh.node.worker import Worker
@@ -67,7 +67,8 @@ class Setup:
         self.bench = FakeBench()
         self.told: list[AttemptReport] = []
         self.owner_is_away = False
-        self.worker = Worker(ME, slots, self.bench, self.ledger, self.report)
+        self.disk_is_full = False
+        self.worker = Worker(ME, slots, self.bench, self.ledger, self.report, lambda: self.disk_is_full)
 
     def report(self, owner: str, reports: AttemptReports) -> None:
         if self.owner_is_away:
@@ -267,17 +268,54 @@ class TestCancelling:
         assert {r.task.attempt for r in setup.told if r.result} == {1, 2}
 
 
-class TestLeaving:
-    def test_a_draining_node_takes_no_orders_and_ends_what_it_has(self, setup: Setup) -> None:
-        setup.bench.slow = {"t1": threading.Event()}
+def test_where_no_live_node_has_the_files_the_modules_are_given_back(setup: Setup) -> None:
+    setup.bench.errors = {"p": ArchiveAwayError("No live node has the files.")}
+    setup.worker.accept(setup.order(evaluation("e1", {"p": ["t1", "t2"]})))
+    until(setup.idle)
+    assert [(r.task.module, r.returned, r.retry) for r in setup.told] == [
+        ("t1", Returned.NO_ARCHIVE, False),
+        ("t2", Returned.NO_ARCHIVE, False),
+    ]
+
+
+def test_what_fails_while_the_disk_is_full_is_given_back() -> None:
+    setup = Setup()
+    try:
+        setup.disk_is_full = True
+        setup.bench.errors = {"t1": InfrastructureError("no room")}
         setup.worker.accept(setup.order(evaluation("e1", {"p": ["t1"]})))
+        until(setup.idle)
+        assert [r.returned for r in setup.told if r.is_over] == [Returned.DISK_FULL]
+    finally:
+        setup.worker.stop()
+
+
+class TestLeaving:
+    def test_a_draining_node_takes_no_orders_ends_what_runs_and_gives_back_the_rest(self, setup: Setup) -> None:
+        setup.bench.slow = {"t1": threading.Event(), "t2": threading.Event()}
+        setup.worker.accept(setup.order(evaluation("e1", {"p": ["t1", "t2", "t3"]})))
+        until(lambda: setup.worker.load().running == 2)
         setup.worker.drain()
-        order = setup.order(evaluation("e2", {"p": ["t2"]}))
+        order = setup.order(evaluation("e2", {"p": ["t4"]}))
         with pytest.raises(DrainingError):
             setup.worker.accept(order)
-        setup.bench.slow["t1"].set()
-        until(setup.idle)
-        assert setup.ended() == {"t1": Verdict.PASSED}
+        assert setup.worker.load().slots == 0
+        assert not setup.worker.wait_quiet(0)
+        for finished in setup.bench.slow.values():
+            finished.set()
+        assert setup.worker.wait_quiet(30)
+        assert setup.ended() == {"t1": Verdict.PASSED, "t2": Verdict.PASSED}
+        assert [r.task.module for r in setup.told if r.returned is Returned.LEAVING] == ["t3"]
+
+    def test_what_is_given_back_while_it_is_prepared_is_told_of_once(self, setup: Setup) -> None:
+        setup.bench.slow = {"p": threading.Event()}
+        setup.worker.accept(setup.order(evaluation("e1", {"p": ["t1"]})))
+        until(lambda: setup.bench.prepared)
+        setup.worker.drain()
+        setup.bench.slow["p"].set()
+        assert setup.worker.wait_quiet(30)
+        assert [(r.returned, r.result) for r in setup.told] == [(Returned.LEAVING, None)]
+        assert setup.bench.started == []
 
     def test_stopping_ends_what_runs_and_tells_nobody_a_result(self) -> None:
         setup = Setup()

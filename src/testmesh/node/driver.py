@@ -1,0 +1,308 @@
+"""The owner's side of an evaluation: turns what happens into records, which it merges, and effects, which it gives.
+
+No thread, no clock and no connection of its own, so that whole meshes of it run in a simulation. It remembers only what
+may be forgotten: after a restart, or on the node that takes over, everything begins again from the store.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from testmesh.errors import ConflictError, DiskFullError, TestmeshError
+from testmesh.load_balance.policy import NodeLoad
+from testmesh.model import Evaluation
+from testmesh.node.driver_events import (
+    AskHeld,
+    Changed,
+    Draining,
+    Effect,
+    Event,
+    HandedOver,
+    HandOver,
+    HeldTold,
+    LoadSeen,
+    MayClaim,
+    NodeJoined,
+    NodeLost,
+    OrderFailed,
+    Received,
+    ResolveSources,
+    SendOrder,
+    Stopping,
+    TimePassed,
+)
+from testmesh.node.handover import Handovers
+from testmesh.node.holdback import HoldBack
+from testmesh.node.ledger import Ledger
+from testmesh.node.messages import AttemptReports, Load, Returned
+from testmesh.node.ownership import successor
+from testmesh.node.replica import Changes, ModuleRecord
+from testmesh.node.schedule import Schedule
+
+log = logging.getLogger(__name__)
+AUDIT_S = 5.0  # how often workers are asked whether they still have what they were given
+_REST_S = 1.0  # a node that refused an order gets no other for so long
+_ARCHIVE_AWAY_S = 2.0  # and an evaluation whose files nobody has is not tried again before
+
+
+class Driver:
+    """Not thread-safe. `live` gives the addresses of the other live nodes. Times are monotonic seconds."""
+
+    def __init__(self, address: str, ledger: Ledger, schedule: Schedule, live: Callable[[], tuple[str, ...]]) -> None:
+        self._address = address
+        self._ledger = ledger
+        self._schedule = schedule
+        self._live = live
+        self._loads: dict[str, Load] = {}
+        self._resting: dict[str, float] = {}  # nodes that refused an order, until when
+        self._known_since: dict[str, float] = {}  # of unfinished evaluations: what their duration is measured by
+        self._mine: set[str] = set()  # evaluations that this process drives by right
+        self._held_back = HoldBack()
+        self._handovers = Handovers()
+        self._next_audit = 0.0
+        self._may_claim = False
+        self._is_leaving = False
+        self._disk_is_full = self._said_full = False
+        self._unsaved: list[ModuleRecord] = []  # where the disk is full they wait for the next round
+        self._unseen: dict[str, None] = {}  # evaluations that changed and were not looked at yet
+        self._effects: list[Effect] = []
+
+    def drives_any(self) -> bool:
+        return bool(self._schedule.evaluations())
+
+    def refusal(self, reports: AttemptReports) -> TestmeshError | None:
+        """Why reports that were handled must be kept by their sender. None: they are stored, or nobody needs them."""
+        for evaluation_id in {report.evaluation for report in reports.reports}:
+            if any(record.state.evaluation == evaluation_id for record in self._unsaved):
+                return DiskFullError("This node's disk is full: another goes on with the evaluation in a moment.")
+            known = self._ledger.store.evaluation(evaluation_id)
+            if not self._schedule.drives(evaluation_id) and (known is None or known.finished_at is None):
+                return ConflictError(f"This node does not drive evaluation {evaluation_id}.")
+        return None
+
+    def next_due(self, now: float) -> float:
+        """The time at which TimePassed has something to do, at the latest."""
+        return min(now + 1.0, self._held_back.next_due())
+
+    def handle(self, events: Sequence[Event], now: float, wall: float, own_load: Load) -> list[Effect]:
+        """`wall`: Unix seconds, for people; `own_load`: this node's as a worker."""
+        self._effects = []
+        self._loads[self._address] = own_load
+        self._disk_is_full = not own_load.slots and not self._is_leaving
+        for event in events:
+            self._take(event, now, wall)
+        for evaluation_id in tuple(self._unseen):
+            if self._look_at(evaluation_id, now):
+                del self._unseen[evaluation_id]
+        if self._merge(Changes(modules=tuple(self._unsaved))):
+            self._unsaved = []
+            self._finish(now, wall)
+        if self._disk_is_full or self._is_leaving:
+            for evaluation in self._schedule.evaluations():
+                self._pass_on(evaluation, now)
+        if not self._unsaved:
+            self._place(now)
+        self._audit(now)
+        return self._effects
+
+    # What happens ----------------------------------------------------------------------------
+
+    def _take(self, event: Event, now: float, wall: float) -> None:  # noqa: PLR0912 - one line an event
+        match event:
+            case Received(evaluation_id):
+                self._known_since[evaluation_id] = now
+                self._mine.add(evaluation_id)
+            case Changed(evaluation_ids):
+                self._see(evaluation_ids)
+            case MayClaim():
+                self._may_claim = True
+                for evaluation in self._ledger.store.unfinished():
+                    self._known_since.setdefault(evaluation.id, now - max(0.0, wall - evaluation.submitted_at))
+                    self._see((evaluation.id,))
+            case AttemptReports(node, reports, load):
+                self._loads[node] = load
+                for report in reports:
+                    self._unsaved += self._schedule.reported(report)
+                    if report.returned is Returned.NO_ARCHIVE:
+                        self._held_back.until(report.evaluation, now + _ARCHIVE_AWAY_S)
+                    elif report.returned is Returned.DISK_FULL:
+                        self._resting[node] = now + _REST_S
+            case NodeLost(node, blame):
+                self._lost(node, blame)
+            case NodeJoined(node):
+                self._effects.append(AskHeld(node, now))
+            case LoadSeen(node, load):
+                self._loads[node] = load
+            case HeldTold():
+                self._told(event, now)
+            case OrderFailed(node, order):
+                self._resting[node] = now + _REST_S
+                self._schedule.unplaced(order.evaluation.id, order.tasks)
+            case HandedOver():
+                self._handed_over(event, now)
+            case Draining():
+                self._is_leaving = True
+            case Stopping():
+                # What runs here ends with this node, in good order: that must not count against the modules.
+                self._unsaved += self._schedule.lost(self._address, blame=False)
+                self._is_leaving = True
+            case TimePassed():
+                pass
+
+    def _see(self, evaluation_ids: Sequence[str]) -> None:
+        self._unseen.update(dict.fromkeys(evaluation_ids))
+
+    def _lost(self, node: str, blame: bool) -> None:
+        self._loads.pop(node, None)
+        self._held_back.answered(node)
+        self._unsaved += self._schedule.lost(node, blame=blame)
+        self._handovers.lost(node)
+        self._see([evaluation.id for evaluation in self._ledger.store.unfinished()])
+
+    def _told(self, event: HeldTold, now: float) -> None:
+        """What a worker was given well before it was asked, and no longer has, is lost: it restarted meanwhile."""
+        self._held_back.answered(event.node)
+        if event.held is None:
+            return
+        self._loads[event.node] = event.held.load
+        self._schedule.found(event.node, event.held.tasks, now)
+        missing = self._schedule.placed_before(event.asked_at - AUDIT_S).get(event.node, set()) - set(event.held.tasks)
+        if missing:
+            log.warning("%s no longer has %d modules it was given", event.node, len(missing))
+            self._unsaved += self._schedule.lost(event.node, missing)
+
+    # Taking up and letting go ----------------------------------------------------------------
+
+    def _look_at(self, evaluation_id: str, now: float) -> bool:
+        """Take up, go on with, or let go of an evaluation that changed. False: to be looked at again."""
+        evaluation = self._ledger.store.evaluation(evaluation_id)
+        if evaluation is None or self._handovers.is_released(evaluation):
+            return True
+        if evaluation.finished_at is not None:
+            self._forget(evaluation_id)
+            self._known_since.pop(evaluation_id, None)
+            return True
+        self._known_since.setdefault(evaluation_id, now)
+        if evaluation.owner != self._address and evaluation_id in self._mine:
+            self._forget(evaluation_id)
+        if evaluation_id in self._mine:
+            self._drive(evaluation)
+        elif self._is_next(evaluation):
+            claimed = self._claimed(evaluation, now)
+            if claimed is None:
+                return False
+            self._drive(claimed)
+        return True
+
+    def _is_next(self, evaluation: Evaluation) -> bool:
+        """Whether this node is to take it up."""
+        if not self._may_claim:
+            return False
+        if evaluation.owner == self._address:
+            log.info("going on with evaluation %s, which an earlier process or node drove", evaluation.id)
+            return True
+        if evaluation.owner in self._live():
+            return False
+        next_owner = successor(evaluation, (*self._live(), self._address))
+        if next_owner is None:
+            log.warning("evaluation %s waits for one of %s to come back", evaluation.id, ", ".join(evaluation.holders))
+        elif next_owner == self._address:
+            log.warning("taking over evaluation %s from %s, which is gone", evaluation.id, evaluation.owner)
+        return next_owner == self._address
+
+    def _claimed(self, evaluation: Evaluation, now: float) -> Evaluation | None:
+        """Its record with this node as the owner. None: that cannot be stored, or another is asked to be it."""
+        if (self._is_leaving or self._disk_is_full) and self._pass_on(evaluation, now):
+            return None
+        claimed = replace(evaluation, owner=self._address, epoch=evaluation.epoch + 1)
+        if not self._merge(Changes((claimed,))):
+            return None
+        self._mine.add(evaluation.id)
+        self._inquire(evaluation.id, now)
+        return claimed
+
+    def _drive(self, evaluation: Evaluation) -> None:
+        driven = self._schedule.drives(evaluation.id)
+        self._unsaved += self._schedule.update(evaluation, self._ledger.store.states(evaluation.id))
+        if not driven:
+            present = {*self._live(), self._address}
+            for node in set(self._schedule.placed_by_node()) - present:
+                self._unsaved += self._schedule.lost(node)
+        self._effects.append(ResolveSources(evaluation))
+
+    def _forget(self, evaluation_id: str) -> None:
+        self._schedule.drop(evaluation_id)
+        self._mine.discard(evaluation_id)
+        self._handovers.forget(evaluation_id)
+        self._held_back.forget(evaluation_id)
+
+    def _inquire(self, evaluation_id: str, now: float) -> None:
+        """Workers may have modules of an earlier owner: they are asked before those are placed a second time."""
+        asked = (*self._live(), self._address)
+        self._held_back.until_answered(evaluation_id, asked, now)
+        self._effects += [AskHeld(node, now) for node in asked if AskHeld(node, now) not in self._effects]
+
+    def _pass_on(self, evaluation: Evaluation, now: float) -> bool:
+        """Ask another node to drive it. False: there is none."""
+        target = self._handovers.target(evaluation, self._live(), self._loads, at_any_price=self._is_leaving)
+        if target is None:
+            return False
+        self._effects += self._handovers.ask(evaluation, target, self._unsaved, now)
+        return True
+
+    def _handed_over(self, event: HandedOver, now: float) -> None:
+        for evaluation in event.changes.evaluations:
+            if not self._handovers.is_asking(evaluation.id):
+                continue
+            if not event.taken:
+                self._handovers.refused(evaluation.id, now)
+                continue
+            log.info("%s goes on with evaluation %s", event.target, evaluation.id)
+            self._forget(evaluation.id)
+            mine = [record for record in self._unsaved if record.state.evaluation == evaluation.id]
+            self._unsaved = [record for record in self._unsaved if record not in mine]
+            late = tuple(record for record in mine if record not in event.changes.modules)
+            if late:
+                self._effects.append(HandOver(event.target, Changes(modules=late)))
+            if not self._merge(Changes((evaluation,))):
+                self._handovers.release(evaluation)
+
+    # Going on --------------------------------------------------------------------------------
+
+    def _finish(self, now: float, wall: float) -> None:
+        for evaluation in self._schedule.evaluations():
+            if self._schedule.is_complete(evaluation.id):
+                took = now - self._known_since.get(evaluation.id, now)
+                if self._merge(Changes((replace(evaluation, finished_at=wall, eval_time=round(took, 3)),))):
+                    self._forget(evaluation.id)
+                    log.info("evaluation %s ended after %.2f s", evaluation.id, took)
+
+    def _place(self, now: float) -> None:
+        nodes = [
+            NodeLoad(address, load.slots, load.running + load.waiting)
+            for address in (self._address, *self._live())
+            if (load := self._loads.get(address)) is not None and load.slots and self._resting.get(address, 0.0) <= now
+        ]
+        if nodes:
+            orders = self._schedule.place(nodes, now, {*self._handovers.names(), *self._held_back.names(now)})
+            self._effects += [SendOrder(address, order) for address, order in orders]
+
+    def _audit(self, now: float) -> None:
+        if now < self._next_audit:
+            return
+        self._next_audit = now + AUDIT_S
+        for node in set(self._schedule.placed_by_node()) - {*self._live(), self._address}:
+            self._lost(node, blame=True)  # its death came between placing and now
+        self._effects += [AskHeld(node, now) for node in self._schedule.placed_before(now - AUDIT_S)]
+
+    def _merge(self, changes: Changes) -> bool:
+        """Whether it is stored. Where the disk is full, other nodes go on with what this one drives."""
+        try:
+            self._ledger.merge(changes, publish=True)
+        except DiskFullError as error:
+            if not self._said_full:
+                log.error("%s What this node drives is handed over to others.", error.detail)  # noqa: TRY400
+            self._disk_is_full = self._said_full = True
+            return False
+        self._said_full &= not changes
+        return True
