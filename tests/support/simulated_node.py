@@ -35,7 +35,7 @@ from testmesh.node.ledger import Ledger
 from testmesh.node.membership import Health, Member, Membership
 from testmesh.node.messages import AttemptReports, Load, WorkOrder
 from testmesh.node.ownership import rendezvous
-from testmesh.node.replica import Changes
+from testmesh.node.replica import Changes, without_end
 from testmesh.node.schedule import Schedule
 from tests.support.simulated_disk import Disk, Link
 from tests.support.simulated_worker import SimulatedWorker
@@ -214,7 +214,7 @@ class SimulatedNode(Process):
 
         def fetched(found: bool) -> None:
             if found:
-                self.ledger.merge(Changes((with_holders(evaluation, self.address),)), publish=False)
+                self.ledger.merge(Changes((with_holders(without_end(evaluation), self.address),)), publish=False)
             reply(found)
 
         self._fetch_from(evaluation.archives, [holder], fetched)

@@ -48,6 +48,7 @@ from testmesh.node.wire import (
 from testmesh.signing import ANSWER_HEADER, EMPTY_SHA256, RequestSigner
 
 _CALL_TIMEOUT_S = 10.0
+_COMPARE_TIMEOUT_S = 3.0  # one thread compares with all peers: one that is silent must not hold up the others for long
 _CHUNK = 1 << 16
 _PARTIAL = 206
 _REFUSALS = {409: PeerConflictError, 503: PeerUnableError, 507: PeerUnableError}
@@ -92,7 +93,7 @@ class HttpPeers:
         return decode(HELD, self._call("GET", address, "/load"))
 
     def digests(self, address: str) -> dict[str, int]:
-        return decode(DIGESTS, self._call("GET", address, "/evaluation_req")).digests
+        return decode(DIGESTS, self._call("GET", address, "/evaluation_req", timeout=_COMPARE_TIMEOUT_S)).digests
 
     def records(self, address: str, evaluation_id: str, timeout: float) -> Iterator[Changes]:
         start: int | None = 0

@@ -3,14 +3,15 @@
 from testmesh.errors import NotFoundError
 from testmesh.node.batching import MAX_RECORDS, MAX_TEXT, text_of
 from testmesh.node.messages import Page
-from testmesh.node.replica import Changes, ModuleRecord
+from testmesh.node.replica import Changes, ModuleRecord, without_end
 from testmesh.node.store import ResultStore
 
 
 def page_of(store: ResultStore, evaluation_id: str, start: int) -> Page:
     """The evaluation and its modules from number `start` on, as many as go into one message.
 
-    Should modules come or go between two pages, digests still differ afterwards and it is compared again.
+    Its end is on the last page only. Should modules come or go between two pages, digests still differ afterwards and
+    it is compared again.
 
     Raises:
         NotFoundError: the store does not have it.
@@ -26,5 +27,5 @@ def page_of(store: ResultStore, evaluation_id: str, start: int) -> Page:
         records.append(record)
         total += text_of(record.tests)
         if number < len(states) and (len(records) == MAX_RECORDS or total >= MAX_TEXT):
-            return Page(Changes((evaluation,), tuple(records)), following=number)
+            return Page(Changes((without_end(evaluation),), tuple(records)), following=number)
     return Page(Changes((evaluation,), tuple(records)))

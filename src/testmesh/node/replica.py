@@ -34,6 +34,11 @@ class Changes:
         return tuple(dict.fromkeys(found))
 
 
+def without_end(evaluation: Evaluation) -> Evaluation:
+    """For a message that does not bring all results: an end that is known without them would stop whoever runs them."""
+    return evaluation if evaluation.pruned is not None else replace(evaluation, finished_at=None, eval_time=None)
+
+
 def merge_modules(mine: ModuleRecord, theirs: ModuleRecord) -> ModuleRecord:
     """A final one wins over others; of two final ones the lowest (epoch, attempt), of two others the highest."""
     if mine.state.verdict.is_final != theirs.state.verdict.is_final:

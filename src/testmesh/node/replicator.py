@@ -203,12 +203,14 @@ class PeerLink:
         self._evaluations, self._modules, self._weight = {}, {}, 0
 
     def _next(self) -> Changes:
-        """Evaluations first: their modules mean little without them."""
-        evaluations = next(batches(tuple(self._evaluations.values()), _evaluation_weight), ())
+        """Evaluations first: their modules mean little without them. But an end only after all results."""
+        waiting = {record.state.evaluation for record in self._modules.values()}
+        ready = [e for e in self._evaluations.values() if e.finished_at is None or e.id not in waiting]
+        evaluations = next(batches(ready, _evaluation_weight), ())
         for evaluation in evaluations:
             del self._evaluations[evaluation.id]
         modules: tuple[ModuleRecord, ...] = ()
-        if not self._evaluations:
+        if len(evaluations) == len(ready):
             modules = next(batches(tuple(self._modules.values()), _module_weight), ())
         for record in modules:
             del self._modules[record.state.key]

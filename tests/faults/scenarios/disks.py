@@ -31,7 +31,7 @@ def full_owner(cluster: Cluster) -> None:
     cluster.wait_running(at=1)
     cluster.fill_disk(0)
     _expect_full(cluster, 0)
-    cluster.wait_ended(evaluation, at=1)
+    cluster.wait_ended(evaluation, at=1, patience=40)
     cluster.free_disk(0)
     cluster.wait(cluster[0].is_healthy, "node 0 to take work again", 10)
     cluster.wait_ended(cluster.submit(work(PASSING, FAILING), at=0))
@@ -55,6 +55,23 @@ def full_worker(cluster: Cluster) -> None:
     again = cluster.submit(sleepers(30, 1.0), at=0)
     cluster.wait_running(at=2)
     cluster.wait_ended(again)
+
+
+@scenario(
+    "full-worker-new-owner",
+    "disk",
+    "a worker's disk is full, so that it cannot note who drives the evaluation once the owner is killed: it ends",
+    needs=("disk",),
+    disks={2: DISK},
+)
+def full_worker_new_owner(cluster: Cluster) -> None:
+    evaluation = cluster.submit(sleepers(14), at=0)
+    cluster.wait_running(at=2)
+    cluster.fill_disk(2)
+    _expect_full(cluster, 2)
+    cluster.kill(0)
+    cluster.wait_ended(evaluation, at=1, patience=40)
+    cluster.free_disk(2)
 
 
 @scenario(

@@ -104,8 +104,9 @@ def kill_arbiter(cluster: Cluster) -> None:
 
 
 def _kill_half(cluster: Cluster, which: str) -> None:
-    evaluation = cluster.submit(sleepers(8), at=0)
-    cluster.wait_running(at=2)
+    evaluation = cluster.submit(sleepers(8, 4.0), at=0)
+    for number in range(3):  # so that all have the environment at hand
+        cluster.wait_running(at=number)
     fault = cluster.kill(2, only=which)
     cluster.expect_death(fault, GONE)
     with contextlib.suppress(requests.ConnectionError):

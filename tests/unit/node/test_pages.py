@@ -4,7 +4,7 @@ import pytest
 
 from testmesh.errors import NotFoundError
 from testmesh.model import ModuleState, TestResult, Verdict
-from testmesh.node.batching import MAX_TEXT
+from testmesh.node.batching import MAX_RECORDS, MAX_TEXT
 from testmesh.node.pages import page_of
 from testmesh.node.replica import Changes, ModuleRecord
 from testmesh.node.store import MemoryStore
@@ -41,3 +41,13 @@ def test_an_evaluation_without_modules_is_one_page() -> None:
 def test_an_unknown_evaluation_is_not_found() -> None:
     with pytest.raises(NotFoundError):
         page_of(MemoryStore(), "e1", 0)
+
+
+def test_an_end_is_told_on_the_last_page_only() -> None:
+    store = MemoryStore()
+    modules = tuple(ModuleRecord(ModuleState("e1", "p", f"t{i:03}", Verdict.PASSED)) for i in range(MAX_RECORDS + 1))
+    store.merge(Changes((evaluation("e1", finished_at=9.0),), modules))
+    first = page_of(store, "e1", 0)
+    assert first.following is not None
+    last = page_of(store, "e1", first.following)
+    assert [page.changes.evaluations[0].finished_at for page in (first, last)] == [None, 9.0]

@@ -173,6 +173,15 @@ class TestLink:
         until(lambda: len(peers.store("a:1").states("e1")) == 450)
         assert len(peers.messages) > 1
 
+    def test_an_end_is_told_after_all_results(self, link: PeerLink, peers: Peers) -> None:
+        peers.hangs["a:1"] = threading.Event()
+        link.push(Changes((evaluation(),)))
+        until(lambda: peers.tries("a:1") == 1)
+        link.push(Changes((evaluation(finished_at=9.0),), tuple(running(f"t{i:03}") for i in range(450))))
+        peers.hangs["a:1"].set()
+        until(lambda: peers.store("a:1").evaluation("e1") == evaluation(finished_at=9.0))
+        assert len(peers.store("a:1").states("e1")) == 450
+
     def test_records_that_can_never_be_sent_do_not_end_the_link(self, link: PeerLink, peers: Peers) -> None:
         peers.errors["a:1"] = ValueError("cannot be encoded")
         link.push(Changes((evaluation("poison"),)))

@@ -60,12 +60,10 @@ def test_nor_does_a_longer_one(seed: int) -> None:
     assert outcome.spread_s <= 10, schedule
 
 
-@pytest.mark.xfail(strict=True, reason="a copy of an ended evaluation tells its end without its results")
 def test_an_end_is_never_known_without_the_results() -> None:
-    """A FAULT OF THE PRODUCT, not of the simulation.
+    """A holder dies, so the files are copied to n0, with the record of an evaluation that has just ended.
 
-    A holder dies, so the files are copied to n0, with the record of an evaluation that has just ended; its results are
-    still on their way when the owner's disk is lost. n0 believes that it ended, and nobody runs it again.
+    Its results are still on their way when the owner's disk is lost: n0 must not believe that nothing is to be done.
     """
     steps = (Submit(0, 2, 2), Crash(0.1, 1, 60.0), Noise(0.5, 0.3, 0.0, 0.5, 30.0), Crash(5.0, 2, 0.0, "empty"))
 
