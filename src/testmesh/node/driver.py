@@ -42,6 +42,8 @@ from testmesh.node.schedule import Schedule
 log = logging.getLogger(__name__)
 AUDIT_S = 5.0  # how often workers are asked whether they still have what they were given
 _REST_S = 1.0  # a node that refused an order gets no other for so long
+_OUT_OF_REACH = 2  # questions in a row that a worker did not answer: others get what it has
+_CUT_OFF_S = 30.0  # and it gets nothing for so long, unless it answers
 _ARCHIVE_AWAY_S = 2.0  # and an evaluation whose files nobody has is not tried again before
 
 
@@ -55,6 +57,7 @@ class Driver:
         self._live = live
         self._loads: dict[str, Load] = {}
         self._resting: dict[str, float] = {}  # nodes that refused an order, until when
+        self._unanswered: dict[str, int] = {}  # by live worker, questions in a row
         self._known_since: dict[str, float] = {}  # of unfinished evaluations: what their duration is measured by
         self._mine: set[str] = set()  # evaluations that this process drives by right
         self._held_back = HoldBack()
@@ -136,7 +139,7 @@ class Driver:
             case HeldTold():
                 self._told(event, now)
             case OrderFailed(node, order):
-                self._resting[node] = now + _REST_S
+                self._resting[node] = max(self._resting.get(node, 0.0), now + _REST_S)
                 self._schedule.unplaced(order.evaluation.id, order.tasks)
             case HandedOver():
                 self._handed_over(event, now)
@@ -154,6 +157,7 @@ class Driver:
 
     def _lost(self, node: str, blame: bool) -> None:
         self._loads.pop(node, None)
+        self._unanswered.pop(node, None)
         self._held_back.answered(node)
         self._unsaved += self._schedule.lost(node, blame=blame)
         self._handovers.lost(node)
@@ -163,13 +167,23 @@ class Driver:
         """What a worker was given well before it was asked, and no longer has, is lost: it restarted meanwhile."""
         self._held_back.answered(event.node)
         if event.held is None:
+            self._out_of_reach(event.node, now)
             return
+        if self._unanswered.pop(event.node, 0) >= _OUT_OF_REACH:
+            self._resting.pop(event.node, None)
         self._loads[event.node] = event.held.load
         self._schedule.found(event.node, event.held.tasks, now)
         missing = self._schedule.placed_before(event.asked_at - AUDIT_S).get(event.node, set()) - set(event.held.tasks)
         if missing:
             log.warning("%s no longer has %d modules it was given", event.node, len(missing))
             self._unsaved += self._schedule.lost(event.node, missing)
+
+    def _out_of_reach(self, node: str, now: float) -> None:
+        """It lives, or the membership would say so; but the cable from here to there is cut, and it cannot report."""
+        self._unanswered[node] = self._unanswered.get(node, 0) + 1
+        if self._unanswered[node] >= _OUT_OF_REACH:
+            self._resting[node] = now + _CUT_OFF_S
+            self._unsaved += self._schedule.lost(node, blame=False)
 
     # Taking up and letting go ----------------------------------------------------------------
 

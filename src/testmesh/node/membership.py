@@ -79,6 +79,7 @@ class Membership:
     _suspected: Suspicions = field(init=False)
     _failed: dict[str, list[bool]] = field(default_factory=dict)  # direct pings failed in a row: were they refused?
     _died_at: dict[str, float] = field(default_factory=dict)
+    _returned_at: dict[str, float] = field(default_factory=dict)  # of those that were dead here and are not
     _next_ping: float = 0.0
     _next_bootstrap: float = 0.0
     _next_revive: float = 0.0
@@ -271,7 +272,10 @@ class Membership:
         return self._record(replace(member, health=health), now)
 
     def _apply(self, updates: Iterable[Member], now: float) -> list[Effect]:
+        """The first is the sender's own, but in an introduction."""
         effects: list[Effect] = []
+        updates = tuple(updates)
+        was_away = bool(updates) and self._was_away(updates[0].address, now)
         for update in updates:
             if not 0 <= update.incarnation < _MAX_INCARNATION:
                 continue
@@ -281,9 +285,17 @@ class Membership:
             known = self.others.get(update.address)
             if known is None and not update.health.is_live:
                 continue  # the death of a node never seen is no news
+            if was_away and update.health is Health.DEAD and known is not None and known.health.is_live:
+                continue  # it was cut off from that one as from this: a partition has healed
             if known is None or update.supersedes(known):
                 effects += self._record(update, now)
         return effects
+
+    def _was_away(self, address: str, now: float) -> bool:
+        """Whether it was dead for this node until now, or a moment ago."""
+        known = self.others.get(address)
+        is_dead = known is not None and known.health is Health.DEAD
+        return is_dead or now - self._returned_at.get(address, -math.inf) < self.config.returned_lately
 
     def _refute(self, update: Member) -> list[Effect]:
         """Somebody says something of this node that is not so: every message from now on has a higher incarnation.
@@ -319,9 +331,11 @@ class Membership:
         if member.health.is_live:
             self._died_at.pop(member.address, None)
             if before is not None and before.health is Health.DEAD:
+                self._returned_at[member.address] = now
                 self._next_revive = now  # a partition may have healed: who else is back?
         else:
             self._died_at[member.address] = now
+            self._returned_at.pop(member.address, None)
             self._pending.discard(member.address)
             self._failed.pop(member.address, None)
             near = [address for address in self.live() if address not in self._suspected]

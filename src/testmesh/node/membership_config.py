@@ -32,4 +32,5 @@ class MembershipConfig:
     gossip_batch: int = 12  # updates on one ping, which must fit in the first line of a request
     answer_batch: int = 32  # and on its answer
     death_is_news: float = 10.0  # later it is not passed on: a partition may have healed, and it would kill the living
+    returned_lately: float = 3.0  # what a member tells of deaths is not believed so soon after it was dead itself
     gossip_factor: int = 4  # an update is sent gossip_factor * ceil(log2(n + 1)) times

@@ -19,12 +19,16 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class PingReply:
-    """`updates` begins with the answering node's own entry; `digest` is its store's; `sandbox` its level."""
+    """`updates` begins with the answering node's own entry; `digest` is its store's; `sandbox` its level.
+
+    `wall`: what its clock shows, in Unix seconds.
+    """
 
     updates: tuple[Member, ...]
     load: Load
     digest: int
     sandbox: str = "none"
+    wall: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from testmesh.node.ledger import Ledger
 from testmesh.node.membership import Member, Membership, MembershipConfig
 from testmesh.node.membership_events import Health
 from testmesh.node.mesh_node import MeshNode
+from testmesh.node.mesh_time import MeshTime
 from testmesh.node.mesh_workers import MeshWorkers
 from testmesh.node.messages import (
     AttemptReports,
@@ -85,6 +86,7 @@ class Node(Generic[P]):
         self._settings = settings
         self._ledger = Ledger(parts.store)
         self._condition = Condition(settings.data_dir)
+        self._time = MeshTime(parts.clock)
         self._stopped = threading.Event()
         self._known_peers = KnownPeers(settings.data_dir / "peers.json", settings.advertise)
         me = Member(settings.advertise, secrets.token_hex(8))
@@ -137,7 +139,7 @@ class Node(Generic[P]):
             self._sources.resolve,
         )
         self._cleaner = Cleaner(settings.advertise, self._ledger, parts.archives, self._bench.forget)
-        self._retention = Retention(self._ledger, parts.clock, settings.keep_evaluations, settings.keep_days)
+        self._retention = Retention(self._ledger, settings.keep_evaluations, settings.keep_days, self._today)
         self._file = EvaluationsFile(settings.evaluations_file, self._ledger, self._documents)
         self.public = PublicSide(
             settings,
@@ -158,6 +160,7 @@ class Node(Generic[P]):
             self._coordinator,
             self._holding.taker,
             str(parts.isolation["sandbox"]),
+            parts.clock,
         )
 
     # Life ------------------------------------------------------------------------------------
@@ -251,12 +254,19 @@ class Node(Generic[P]):
             if before is not None and before.boot != after.boot:
                 self._coordinator.node_lost(after.address, blame=True)  # another process: what ran there is gone
         else:
+            self._time.forget(after.address)
             self._replicator.peer_gone(after.address)
             self._coordinator.node_lost(after.address, blame=after.health is Health.DEAD)
 
     def _ping_answered(self, address: str, reply: PingReply) -> None:
+        self._time.heard(address, reply.wall)
         self._coordinator.load_seen(address, reply.load)
         self._replicator.digest_seen(address, reply.digest)
+
+    def _today(self) -> float | None:
+        """Not known by who has peers and did not hear from one: its own clock may be the wrong one."""
+        has_peers = bool(self._settings.secret and (self._settings.bootstrap or self._known_peers.addresses()))
+        return None if has_peers and not self._time.has_peers() else self._time.now()
 
     def _documents(self) -> list[dict[str, Any]]:
         now = self._parts.clock.wall()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from testmesh.clock import Clock
 from testmesh.errors import NotFoundError
 from testmesh.node.archives import ArchiveStore
 from testmesh.node.coordinator import Coordinator
@@ -42,7 +43,9 @@ class PeerSide:
         coordinator: Coordinator,
         taker: CopyTaker,
         sandbox: str,
+        clock: Clock,
     ) -> None:
+        self._clock = clock
         self._ledger = ledger
         self._archives = archives
         self._mesh = mesh
@@ -60,8 +63,8 @@ class PeerSide:
 
     def pinged(self, updates: tuple[Member, ...]) -> PingReply:
         sender = updates[0].address if updates else None
-        heard, sandbox = self._mesh.heard(updates, sender), self._sandbox
-        return PingReply(heard, self._workers.own_load(), self._ledger.store.digest(), sandbox)
+        heard, wall = self._mesh.heard(updates, sender), self._clock.wall()
+        return PingReply(heard, self._workers.own_load(), self._ledger.store.digest(), self._sandbox, wall)
 
     def peers(self) -> list[str]:
         return list(self._mesh.live())

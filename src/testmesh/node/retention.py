@@ -2,9 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from testmesh.clock import Clock
 from testmesh.errors import TestmeshError
 from testmesh.node.ledger import Ledger
 from testmesh.node.replica import Changes, may_be_pruned, prune
@@ -31,15 +30,17 @@ def to_prune(ended: Sequence[Ended], keep: int, ended_before: float | None = Non
 
 
 class Retention:
-    """Prunes in a thread of its own, at the start and whenever an evaluation ends. `keep_days` goes by wall time.
+    """Prunes in a thread of its own, at the start and whenever an evaluation ends.
+
+    `keep_days` goes by `today`, Unix seconds, or None where that is not known well enough.
 
     Each node decides for itself and tells the others, so of different settings the smallest wins. An evaluation of
     which this node lacks results waits until it has them.
     """
 
-    def __init__(self, ledger: Ledger, clock: Clock, keep: int, keep_days: int | None) -> None:
+    def __init__(self, ledger: Ledger, keep: int, keep_days: int | None, today: Callable[[], float | None]) -> None:
         self._ledger = ledger
-        self._clock = clock
+        self._today = today
         self._keep = keep
         self._keep_days = keep_days
         self._wake = threading.Event()
@@ -73,7 +74,8 @@ class Retention:
 
     def _prune(self) -> None:
         store = self._ledger.store
-        oldest = None if self._keep_days is None else self._clock.wall() - self._keep_days * _DAY_S
+        today = None if self._keep_days is None else self._today()
+        oldest = None if today is None or self._keep_days is None else today - self._keep_days * _DAY_S
         ids = to_prune(store.ended(), self._keep, oldest)
         for start in range(0, len(ids), _AT_ONCE):
             if self._stopped:

@@ -1,5 +1,7 @@
 """Disks that are full, files that are damaged, and what is thrown away on purpose."""
 
+import contextlib
+from collections.abc import Iterator
 from functools import partial
 
 from testmesh.node.ownership import rendezvous
@@ -29,10 +31,8 @@ def full_owner(cluster: Cluster) -> None:
     evaluation = cluster.submit(sleepers(14, 2.0), at=0)
     cluster.wait_running(at=0)
     cluster.wait_running(at=1)
-    cluster.fill_disk(0)
-    _expect_full(cluster, 0)
-    cluster.wait_ended(evaluation, at=1, patience=40)
-    cluster.free_disk(0)
+    with _full(cluster, 0):
+        cluster.wait_ended(evaluation, at=1, patience=60)
     cluster.wait(cluster[0].is_healthy, "node 0 to take work again", 10)
     cluster.wait_ended(cluster.submit(work(PASSING, FAILING), at=0))
 
@@ -47,10 +47,8 @@ def full_owner(cluster: Cluster) -> None:
 def full_worker(cluster: Cluster) -> None:
     evaluation = cluster.submit(mixed(projects=2), at=0)
     cluster.wait_running(at=2)
-    cluster.fill_disk(2)
-    _expect_full(cluster, 2)
-    cluster.wait_ended(evaluation, at=0)
-    cluster.free_disk(2)
+    with _full(cluster, 2):
+        cluster.wait_ended(evaluation, at=0, patience=60)
     cluster.wait(cluster[2].is_healthy, "node 2 to take work again", 10)
     again = cluster.submit(sleepers(30, 1.0), at=0)
     cluster.wait_running(at=2)
@@ -67,11 +65,9 @@ def full_worker(cluster: Cluster) -> None:
 def full_worker_new_owner(cluster: Cluster) -> None:
     evaluation = cluster.submit(sleepers(14), at=0)
     cluster.wait_running(at=2)
-    cluster.fill_disk(2)
-    _expect_full(cluster, 2)
-    cluster.kill(0)
-    cluster.wait_ended(evaluation, at=1, patience=40)
-    cluster.free_disk(2)
+    with _full(cluster, 2):
+        cluster.kill(0)
+        cluster.wait_ended(evaluation, at=1, patience=60)
 
 
 @scenario(
@@ -83,24 +79,33 @@ def full_worker_new_owner(cluster: Cluster) -> None:
     disks={3: DISK},
 )
 def full_copy(cluster: Cluster) -> None:
-    cluster.fill_disk(3)
-    _expect_full(cluster, 3)
     others, full = [cluster[number].address for number in (1, 2, 3)], cluster[3].address
-    evaluation = ""
-    while not evaluation or rendezvous(evaluation, others)[0] != full:
-        evaluation = cluster.submit(sleepers(1, 10.0), at=0)
-    first = set(holders(cluster, evaluation, 0))
-    (copied,) = first - {0}
-    if copied == 3:
-        cluster.break_("disk", "a node whose disk is full promised to keep a copy")
-    fault = cluster.kill(copied)
-    cluster.expect_death(fault, GONE)
-    new = cluster.wait(lambda: set(holders(cluster, evaluation, 0)) - first, "a new copy", 20)
-    if new == {3}:
-        cluster.break_("disk", "a node whose disk is full promised to keep a new copy")
-    cluster.kill(0)
-    cluster.wait_ended(evaluation, at=(new - {3}).pop())
-    cluster.free_disk(3)
+    with _full(cluster, 3):
+        evaluation = ""
+        while not evaluation or rendezvous(evaluation, others)[0] != full:
+            evaluation = cluster.submit(sleepers(1, 10.0), at=0)
+        first = set(holders(cluster, evaluation, 0))
+        (copied,) = first - {0}
+        if copied == 3:
+            cluster.break_("disk", "a node whose disk is full promised to keep a copy")
+        fault = cluster.kill(copied)
+        cluster.expect_death(fault, GONE)
+        new = cluster.wait(lambda: set(holders(cluster, evaluation, 0)) - first, "a new copy", 20)
+        if new == {3}:
+            cluster.break_("disk", "a node whose disk is full promised to keep a new copy")
+        cluster.kill(0)
+        cluster.wait_ended(evaluation, at=(new - {3}).pop())
+
+
+@contextlib.contextmanager
+def _full(cluster: Cluster, number: int) -> Iterator[None]:
+    """Its disk has no byte left, and it takes no work."""
+    cluster.fill_disk(number)
+    try:
+        _expect_full(cluster, number)
+        yield
+    finally:
+        cluster.free_disk(number)
 
 
 def _expect_full(cluster: Cluster, number: int) -> None:

@@ -60,7 +60,7 @@ class TestPruning:
         told: list[Changes] = []
         ledger.subscribe(lambda changes, publish: told.append(changes) if publish else None)
 
-        retention = Retention(ledger, FakeClock(), 3, None)
+        retention = Retention(ledger, 3, None, lambda: None)
         try:
             until(lambda: len(store.ended()) == 3)
             assert [found.id for found in store.ended()] == ["e27", "e28", "e29"]
@@ -80,7 +80,7 @@ class TestPruning:
         store.merge(Changes((replace(running, finished_at=None), lacking)))
         for number in range(3, 6):
             store.merge(complete(number))
-        retention = Retention(ledger, FakeClock(), 1, None)
+        retention = Retention(ledger, 1, None, lambda: None)
         try:
             until(lambda: [found.id for found in store.ended()] == ["e2", "e5"])
             assert [found.id for found in store.unfinished()] == ["e1"]
@@ -96,7 +96,7 @@ class TestPruning:
         store = SqliteStore(tmp_path / "store.db")
         for number, days in enumerate((5.0, 1.9, 2.1)):
             store.merge(complete(number, clock.wall() - days * DAY))
-        retention = Retention(Ledger(store), clock, 1000, 2)
+        retention = Retention(Ledger(store), 1000, 2, clock.wall)
         try:
             until(lambda: [found.id for found in store.ended()] == ["e1"])
         finally:
