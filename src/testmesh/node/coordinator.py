@@ -6,14 +6,16 @@ A burst of reports is one transaction and one round of placing.
 import logging
 import queue
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from testmesh.clock import Clock
 from testmesh.errors import ConflictError, InfrastructureError, TestmeshError
 from testmesh.model import Evaluation
+from testmesh.node.calls import Calls
 from testmesh.node.driver import Driver
 from testmesh.node.driver_events import (
     AskHeld,
@@ -42,7 +44,6 @@ from testmesh.node.schedule import Schedule
 
 log = logging.getLogger(__name__)
 _MAX_BATCH = 1000
-_SENDERS = 8
 _STORED_WITHIN_S = 8.0  # less than a worker waits for the answer
 
 
@@ -89,7 +90,7 @@ class Coordinator:
         self._resolve = resolve
         self._events: queue.SimpleQueue[Event | _Reported] = queue.SimpleQueue()
         self._stopped = False
-        self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="orders")
+        self._calls = Calls("orders")
         self._thread = threading.Thread(target=self._run, name="coordinator", daemon=True)
         self._idle = threading.Event()
         ledger.subscribe(lambda changes, _: self._events.put(Changed(changes.evaluation_ids())))
@@ -122,6 +123,7 @@ class Coordinator:
 
     def node_lost(self, address: str, *, blame: bool) -> None:
         """`blame`: it was not in good order, so what it ran may be the cause."""
+        self._calls.drop(address)
         self._events.put(NodeLost(address, blame))
 
     def node_joined(self, address: str) -> None:
@@ -142,7 +144,7 @@ class Coordinator:
         self._events.put(Stopping())
         if self._thread.is_alive():
             self._thread.join()
-        self._senders.shutdown(wait=False, cancel_futures=True)
+        self._calls.stop()
 
     # The thread ------------------------------------------------------------------------------
 
@@ -151,20 +153,27 @@ class Coordinator:
             waiting = self._next_events()
             events = [item.reports if isinstance(item, _Reported) else item for item in waiting]
             self._stopped = any(isinstance(event, Stopping) for event in events)
-            error: Exception | None = None
             try:
-                now, wall = self._clock.monotonic(), self._clock.wall()
-                effects = self._driver.handle(events, now, wall, self._workers.own_load())
-            except Exception as failure:
+                self._turn(waiting, events)
+            except Exception:
                 log.exception("the coordinator could not handle %d events; it goes on with the next", len(events))
-                error, effects = failure, []
-            for item in waiting:
-                if isinstance(item, _Reported):
-                    _answer(item.taken, error or self._driver.refusal(item.reports))
-            (self._idle.clear if self._driver.drives_any() else self._idle.set)()
-            for effect in effects if not self._stopped else ():
-                self._execute(effect)
         self._refuse_rest()
+
+    def _turn(self, waiting: Sequence[Event | _Reported], events: Sequence[Event]) -> None:
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        effects = self._driver.handle(events, now, wall, self._workers.own_load())
+        for item in waiting:
+            if isinstance(item, _Reported):
+                try:
+                    _answer(item.taken, self._driver.refusal(item.reports))
+                except Exception as error:  # noqa: BLE001 - the sender keeps them and logs it
+                    _answer(item.taken, error)
+        (self._idle.clear if self._driver.drives_any() else self._idle.set)()
+        for effect in effects if not self._stopped else ():
+            try:
+                self._execute(effect)
+            except Exception:
+                log.exception("%s could not be done", type(effect).__name__)
 
     def _refuse_rest(self) -> None:
         """What came too late to be handled."""
@@ -192,38 +201,43 @@ class Coordinator:
     def _execute(self, effect: Effect) -> None:
         match effect:
             case SendOrder(node, order):
-                self._senders.submit(self._send, node, order)
+                self._calls.submit(node, partial(self._send, node, order))
             case AskHeld(node, asked_at):
-                self._senders.submit(self._ask, node, asked_at)
+                self._calls.submit(node, partial(self._ask, node, asked_at))
             case ResolveSources(evaluation):
                 self._resolve(evaluation)
             case HandOver(target, changes):
-                self._senders.submit(self._hand_over, target, changes)
+                self._calls.submit(target, partial(self._hand_over, target, changes))
 
-    # In the senders' threads -----------------------------------------------------------------
+    # In the callers' threads: whatever goes wrong, the driver is told ------------------------
 
     def _send(self, node: str, order: WorkOrder) -> None:
         try:
             self._workers.run(node, order)
-        except TestmeshError as error:
-            log.warning("%s did not take %d modules: %s", node, len(order.tasks), error)
+        except Exception as error:
+            log.warning("%s did not take %d modules: %s", node, len(order.tasks), error, exc_info=_unforeseen(error))
             self._events.put(OrderFailed(node, order))
 
     def _ask(self, node: str, asked_at: float) -> None:
         try:
             self._events.put(HeldTold(node, self._workers.held(node), asked_at))
-        except TestmeshError as error:
-            log.info("could not ask %s what it runs: %s", node, error)
+        except Exception as error:
+            log.info("could not ask %s what it runs: %s", node, error, exc_info=_unforeseen(error))
             self._events.put(HeldTold(node, None, asked_at))
 
     def _hand_over(self, target: str, changes: Changes) -> None:
         try:
             self._workers.hand_over(target, changes)
-        except TestmeshError as error:
-            log.warning("%s did not take evaluations over: %s", target, error)
+        except Exception as error:
+            log.warning("%s did not take evaluations over: %s", target, error, exc_info=_unforeseen(error))
             self._events.put(HandedOver(target, changes, taken=False))
         else:
             self._events.put(HandedOver(target, changes, taken=True))
+
+
+def _unforeseen(error: Exception) -> Exception | None:
+    """What needs a traceback."""
+    return None if isinstance(error, TestmeshError) else error
 
 
 def _answer(taken: "Future[None]", error: Exception | None) -> None:

@@ -7,6 +7,7 @@ may be forgotten: after a restart, or on the node that takes over, everything be
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from testmesh.errors import ConflictError, DiskFullError, TestmeshError
 from testmesh.load_balance.policy import NodeLoad
@@ -36,7 +37,8 @@ from testmesh.node.holdback import HoldBack
 from testmesh.node.ledger import Ledger
 from testmesh.node.messages import AttemptReports, Load, Returned
 from testmesh.node.ownership import successor
-from testmesh.node.replica import Changes, ModuleRecord
+from testmesh.node.replica import Changes
+from testmesh.node.saving import Saving
 from testmesh.node.schedule import Schedule
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,7 @@ AUDIT_S = 5.0  # how often workers are asked whether they still have what they w
 _REST_S = 1.0  # a node that refused an order gets no other for so long
 _OUT_OF_REACH = 2  # questions in a row that a worker did not answer: others get what it has
 _CUT_OFF_S = 30.0  # and it gets nothing for so long, unless it answers
+_LOOK_S = 30.0  # how often all unfinished evaluations are looked at, should news of one have been lost
 _ARCHIVE_AWAY_S = 2.0  # and an evaluation whose files nobody has is not tried again before
 
 
@@ -65,8 +68,9 @@ class Driver:
         self._next_audit = 0.0
         self._may_claim = False
         self._is_leaving = False
-        self._disk_is_full = self._said_full = False
-        self._unsaved: list[ModuleRecord] = []  # where the disk is full they wait for the next round
+        self._saving = Saving(ledger)
+        self._missed_something = False
+        self._next_look = 0.0
         self._unseen: dict[str, None] = {}  # evaluations that changed and were not looked at yet
         self._effects: list[Effect] = []
 
@@ -76,7 +80,7 @@ class Driver:
     def refusal(self, reports: AttemptReports) -> TestmeshError | None:
         """Why reports that were handled must be kept by their sender. None: they are stored, or nobody needs them."""
         for evaluation_id in {report.evaluation for report in reports.reports}:
-            if any(record.state.evaluation == evaluation_id for record in self._unsaved):
+            if self._saving.of(evaluation_id):
                 return DiskFullError("This node's disk is full: another goes on with the evaluation in a moment.")
             known = self._ledger.store.evaluation(evaluation_id)
             if not self._schedule.drives(evaluation_id) and (known is None or known.finished_at is None):
@@ -88,25 +92,42 @@ class Driver:
         return min(now + 1.0, self._held_back.next_due())
 
     def handle(self, events: Sequence[Event], now: float, wall: float, own_load: Load) -> list[Effect]:
-        """`wall`: Unix seconds, for people; `own_load`: this node's as a worker."""
+        """`wall`: Unix seconds, for people; `own_load`: this node's as a worker.
+
+        Whatever goes wrong with one event, evaluation or step is logged, and the others go on: what it may have missed
+        is looked for at the next call.
+        """
         self._effects = []
         self._loads[self._address] = own_load
-        self._disk_is_full = not own_load.slots and not self._is_leaving
+        self._saving.fails = not own_load.slots and not self._is_leaving
+        self._held_back.expire(now)
         for event in events:
-            self._take(event, now, wall)
+            self._try(partial(self._take, event, now, wall))
+        if self._missed_something or now >= self._next_look:
+            self._missed_something, self._next_look = False, now + _LOOK_S
+            self._try(self._see_unfinished)
         for evaluation_id in tuple(self._unseen):
-            if self._look_at(evaluation_id, now):
-                del self._unseen[evaluation_id]
-        if self._merge(Changes(modules=tuple(self._unsaved))):
-            self._unsaved = []
-            self._finish(now, wall)
-        if self._disk_is_full or self._is_leaving:
+            self._try(partial(self._look_at, evaluation_id, now))
+        if self._saving.save():
             for evaluation in self._schedule.evaluations():
-                self._pass_on(evaluation, now)
-        if not self._unsaved:
-            self._place(now)
-        self._audit(now)
+                self._try(partial(self._finish, evaluation, now, wall))
+        if self._saving.fails or self._is_leaving:
+            for evaluation in self._schedule.evaluations():
+                self._try(partial(self._pass_on, evaluation, now, at_any_price=self._is_leaving))
+        if self._saving.is_empty:
+            self._try(partial(self._place, now))
+        self._try(partial(self._audit, now))
         return self._effects
+
+    def _try(self, step: Callable[[], object]) -> None:
+        try:
+            step()
+        except Exception:
+            log.exception("the driver goes on after an error")
+            self._missed_something = True
+
+    def _see_unfinished(self) -> None:
+        self._see([evaluation.id for evaluation in self._ledger.store.unfinished()])
 
     # What happens ----------------------------------------------------------------------------
 
@@ -125,7 +146,7 @@ class Driver:
             case AttemptReports(node, reports, load):
                 self._loads[node] = load
                 for report in reports:
-                    self._unsaved += self._schedule.reported(report)
+                    self._saving.add(self._schedule.reported(report))
                     if report.returned is Returned.NO_ARCHIVE:
                         self._held_back.until(report.evaluation, now + _ARCHIVE_AWAY_S)
                     elif report.returned is Returned.DISK_FULL:
@@ -147,7 +168,7 @@ class Driver:
                 self._is_leaving = True
             case Stopping():
                 # What runs here ends with this node, in good order: that must not count against the modules.
-                self._unsaved += self._schedule.lost(self._address, blame=False)
+                self._saving.add(self._schedule.lost(self._address, blame=False))
                 self._is_leaving = True
             case TimePassed():
                 pass
@@ -159,9 +180,9 @@ class Driver:
         self._loads.pop(node, None)
         self._unanswered.pop(node, None)
         self._held_back.answered(node)
-        self._unsaved += self._schedule.lost(node, blame=blame)
+        self._saving.add(self._schedule.lost(node, blame=blame))
         self._handovers.lost(node)
-        self._see([evaluation.id for evaluation in self._ledger.store.unfinished()])
+        self._see_unfinished()
 
     def _told(self, event: HeldTold, now: float) -> None:
         """What a worker was given well before it was asked, and no longer has, is lost: it restarted meanwhile."""
@@ -176,37 +197,37 @@ class Driver:
         missing = self._schedule.placed_before(event.asked_at - AUDIT_S).get(event.node, set()) - set(event.held.tasks)
         if missing:
             log.warning("%s no longer has %d modules it was given", event.node, len(missing))
-            self._unsaved += self._schedule.lost(event.node, missing)
+            self._saving.add(self._schedule.lost(event.node, missing))
 
     def _out_of_reach(self, node: str, now: float) -> None:
         """It lives, or the membership would say so; but the cable from here to there is cut, and it cannot report."""
         self._unanswered[node] = self._unanswered.get(node, 0) + 1
         if self._unanswered[node] >= _OUT_OF_REACH:
             self._resting[node] = now + _CUT_OFF_S
-            self._unsaved += self._schedule.lost(node, blame=False)
+            self._saving.add(self._schedule.lost(node, blame=False))
 
     # Taking up and letting go ----------------------------------------------------------------
 
-    def _look_at(self, evaluation_id: str, now: float) -> bool:
-        """Take up, go on with, or let go of an evaluation that changed. False: to be looked at again."""
+    def _look_at(self, evaluation_id: str, now: float) -> None:
+        """Take up, go on with, or let go of an evaluation that changed. Where it cannot, it is looked at again."""
         evaluation = self._ledger.store.evaluation(evaluation_id)
         if evaluation is None or self._handovers.is_released(evaluation):
-            return True
-        if evaluation.finished_at is not None:
+            pass
+        elif evaluation.finished_at is not None:
             self._forget(evaluation_id)
             self._known_since.pop(evaluation_id, None)
-            return True
-        self._known_since.setdefault(evaluation_id, now)
-        if evaluation.owner != self._address and evaluation_id in self._mine:
-            self._forget(evaluation_id)
-        if evaluation_id in self._mine:
-            self._drive(evaluation)
-        elif self._is_next(evaluation):
-            claimed = self._claimed(evaluation, now)
-            if claimed is None:
-                return False
-            self._drive(claimed)
-        return True
+        else:
+            self._known_since.setdefault(evaluation_id, now)
+            if evaluation.owner != self._address and evaluation_id in self._mine:
+                self._forget(evaluation_id)
+            if evaluation_id in self._mine:
+                self._drive(evaluation)
+            elif self._is_next(evaluation):
+                claimed = self._claimed(evaluation, now)
+                if claimed is None:
+                    return
+                self._drive(claimed)
+        del self._unseen[evaluation_id]
 
     def _is_next(self, evaluation: Evaluation) -> bool:
         """Whether this node is to take it up."""
@@ -226,10 +247,12 @@ class Driver:
 
     def _claimed(self, evaluation: Evaluation, now: float) -> Evaluation | None:
         """Its record with this node as the owner. None: that cannot be stored, or another is asked to be it."""
-        if (self._is_leaving or self._disk_is_full) and self._pass_on(evaluation, now):
-            return None
+        if self._is_leaving or self._saving.fails:
+            passed_on = self._pass_on(evaluation, now, at_any_price=False)
+            if passed_on or self._is_leaving:
+                return None
         claimed = replace(evaluation, owner=self._address, epoch=evaluation.epoch + 1)
-        if not self._merge(Changes((claimed,))):
+        if not self._saving.merge(Changes((claimed,))):
             return None
         self._mine.add(evaluation.id)
         self._inquire(evaluation.id, now)
@@ -237,11 +260,11 @@ class Driver:
 
     def _drive(self, evaluation: Evaluation) -> None:
         driven = self._schedule.drives(evaluation.id)
-        self._unsaved += self._schedule.update(evaluation, self._ledger.store.states(evaluation.id))
+        self._saving.add(self._schedule.update(evaluation, self._ledger.store.states(evaluation.id)))
         if not driven:
             present = {*self._live(), self._address}
             for node in set(self._schedule.placed_by_node()) - present:
-                self._unsaved += self._schedule.lost(node)
+                self._saving.add(self._schedule.lost(node))
         self._effects.append(ResolveSources(evaluation))
 
     def _forget(self, evaluation_id: str) -> None:
@@ -256,12 +279,12 @@ class Driver:
         self._held_back.until_answered(evaluation_id, asked, now)
         self._effects += [AskHeld(node, now) for node in asked if AskHeld(node, now) not in self._effects]
 
-    def _pass_on(self, evaluation: Evaluation, now: float) -> bool:
+    def _pass_on(self, evaluation: Evaluation, now: float, *, at_any_price: bool) -> bool:
         """Ask another node to drive it. False: there is none."""
-        target = self._handovers.target(evaluation, self._live(), self._loads, at_any_price=self._is_leaving)
+        target = self._handovers.target(evaluation, self._live(), self._loads, at_any_price=at_any_price)
         if target is None:
             return False
-        self._effects += self._handovers.ask(evaluation, target, self._unsaved, now)
+        self._effects += self._handovers.ask(evaluation, target, self._saving.of(evaluation.id), now)
         return True
 
     def _handed_over(self, event: HandedOver, now: float) -> None:
@@ -269,27 +292,26 @@ class Driver:
             if not self._handovers.is_asking(evaluation.id):
                 continue
             if not event.taken:
-                self._handovers.refused(evaluation.id, now)
+                self._handovers.refused(evaluation.id, event.target, now)
                 continue
             log.info("%s goes on with evaluation %s", event.target, evaluation.id)
             self._forget(evaluation.id)
-            mine = [record for record in self._unsaved if record.state.evaluation == evaluation.id]
-            self._unsaved = [record for record in self._unsaved if record not in mine]
-            late = tuple(record for record in mine if record not in event.changes.modules)
+            late = tuple(r for r in self._saving.of(evaluation.id) if r not in event.changes.modules)
+            self._saving.forget(evaluation.id)
             if late:
                 self._effects.append(HandOver(event.target, Changes(modules=late)))
-            if not self._merge(Changes((evaluation,))):
+            if not self._saving.merge(Changes((evaluation,))):
                 self._handovers.release(evaluation)
 
     # Going on --------------------------------------------------------------------------------
 
-    def _finish(self, now: float, wall: float) -> None:
-        for evaluation in self._schedule.evaluations():
-            if self._schedule.is_complete(evaluation.id):
-                took = now - self._known_since.get(evaluation.id, now)
-                if self._merge(Changes((replace(evaluation, finished_at=wall, eval_time=round(took, 3)),))):
-                    self._forget(evaluation.id)
-                    log.info("evaluation %s ended after %.2f s", evaluation.id, took)
+    def _finish(self, evaluation: Evaluation, now: float, wall: float) -> None:
+        if not self._schedule.is_complete(evaluation.id):
+            return
+        took = now - self._known_since.get(evaluation.id, now)
+        if self._saving.merge(Changes((replace(evaluation, finished_at=wall, eval_time=round(took, 3)),))):
+            self._forget(evaluation.id)
+            log.info("evaluation %s ended after %.2f s", evaluation.id, took)
 
     def _place(self, now: float) -> None:
         nodes = [
@@ -298,7 +320,7 @@ class Driver:
             if (load := self._loads.get(address)) is not None and load.slots and self._resting.get(address, 0.0) <= now
         ]
         if nodes:
-            orders = self._schedule.place(nodes, now, {*self._handovers.names(), *self._held_back.names(now)})
+            orders = self._schedule.place(nodes, now, {*self._handovers.names(now), *self._held_back.names()})
             self._effects += [SendOrder(address, order) for address, order in orders]
 
     def _audit(self, now: float) -> None:
@@ -308,15 +330,3 @@ class Driver:
         for node in set(self._schedule.placed_by_node()) - {*self._live(), self._address}:
             self._lost(node, blame=True)  # its death came between placing and now
         self._effects += [AskHeld(node, now) for node in self._schedule.placed_before(now - AUDIT_S)]
-
-    def _merge(self, changes: Changes) -> bool:
-        """Whether it is stored. Where the disk is full, other nodes go on with what this one drives."""
-        try:
-            self._ledger.merge(changes, publish=True)
-        except DiskFullError as error:
-            if not self._said_full:
-                log.error("%s What this node drives is handed over to others.", error.detail)  # noqa: TRY400
-            self._disk_is_full = self._said_full = True
-            return False
-        self._said_full &= not changes
-        return True

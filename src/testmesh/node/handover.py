@@ -17,10 +17,12 @@ _ASK_AGAIN_S = 1.0
 class Handovers:
     """Times are monotonic seconds."""
 
-    _asking: dict[str, float] = field(default_factory=dict)  # evaluations, and when somebody is to be asked again
+    _asking: dict[str, tuple[float, str]] = field(default_factory=dict)  # until when nobody else is asked, and who is
     _released: dict[str, tuple[int, str]] = field(default_factory=dict)  # the epoch that was given up, and to whom
 
-    def names(self) -> Collection[str]:
+    def names(self, now: float) -> Collection[str]:
+        """What is not to be placed just now."""
+        self._asking = {name: (until, to) for name, (until, to) in self._asking.items() if until > now}
         return self._asking.keys()
 
     def forget(self, evaluation_id: str) -> None:
@@ -43,9 +45,10 @@ class Handovers:
 
     def ask(self, evaluation: Evaluation, target: str, unsaved: Sequence[ModuleRecord], now: float) -> list[HandOver]:
         """The message that makes `target` the owner; none while it is under way, or failed a moment ago."""
-        if now < self._asking.get(evaluation.id, -math.inf):
+        until, _ = self._asking.get(evaluation.id, (-math.inf, ""))
+        if now < until:
             return []
-        self._asking[evaluation.id] = math.inf
+        self._asking[evaluation.id] = (math.inf, target)
         handed = replace(evaluation, owner=target, epoch=evaluation.epoch + 1)
         mine = tuple(record for record in unsaved if record.state.evaluation == evaluation.id)
         return [HandOver(target, Changes((handed,), mine))]
@@ -53,8 +56,8 @@ class Handovers:
     def is_asking(self, evaluation_id: str) -> bool:
         return evaluation_id in self._asking
 
-    def refused(self, evaluation_id: str, now: float) -> None:
-        self._asking[evaluation_id] = now + _ASK_AGAIN_S
+    def refused(self, evaluation_id: str, by: str, now: float) -> None:
+        self._asking[evaluation_id] = (now + _ASK_AGAIN_S, by)
 
     def release(self, handed: Evaluation) -> None:
         """`handed.owner` drives it, though this node could not store that."""
@@ -66,5 +69,6 @@ class Handovers:
         return evaluation.epoch <= epoch
 
     def lost(self, node: str) -> None:
-        """What was given to it may be known to nobody else."""
+        """What was given to it may be known to nobody else, and what it was asked it will not answer."""
+        self._asking = {name: (until, to) for name, (until, to) in self._asking.items() if to != node}
         self._released = {name: (epoch, to) for name, (epoch, to) in self._released.items() if to != node}

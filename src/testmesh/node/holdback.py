@@ -35,8 +35,10 @@ class HoldBack:
     def forget(self, evaluation_id: str) -> None:
         self._found.pop(evaluation_id, None)
 
-    def names(self, now: float) -> set[str]:
+    def expire(self, now: float) -> None:
         self._found = {name: reason for name, reason in self._found.items() if reason.until > now}
+
+    def names(self) -> set[str]:
         return set(self._found)
 
     def next_due(self) -> float:

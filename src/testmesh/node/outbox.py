@@ -2,10 +2,11 @@
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from testmesh.errors import TestmeshError
+from testmesh.errors import ConflictError, PeerConflictError, TestmeshError
 from testmesh.node.batching import batches, text_of
 from testmesh.node.ledger import Ledger
 from testmesh.node.messages import AttemptReport, AttemptReports, Load
@@ -95,11 +96,18 @@ class Outbox:
             self._senders.submit(self._tell, owner, mine)
 
     def _tell(self, owner: str, reports: Sequence[AttemptReport]) -> None:
-        left: Iterable[AttemptReport] = ()
-        sent = 0
-        for batch in batches(reports, _weight):
+        waiting, left = deque(batches(reports, _weight)), list[AttemptReport]()
+        while waiting:
+            batch = waiting.popleft()
             try:
                 self._send(owner, AttemptReports(self._address, batch, self._load_after(batch)))
+            except (ConflictError, PeerConflictError) as error:
+                by_evaluation = _by_evaluation(batch)
+                if len(by_evaluation) > 1:  # one of them is another's by now
+                    waiting.extendleft(by_evaluation)
+                else:
+                    log.info("%s does not take %d reports: %s", owner, len(batch), error)
+                    left += batch
             except Exception as error:
                 known = isinstance(error, TestmeshError)
                 log.log(
@@ -110,10 +118,10 @@ class Outbox:
                     error,
                     exc_info=None if known else error,
                 )
-                left = reports[sent:]
+                left += [report for later in (batch, *waiting) for report in later]
                 break
-            self._taken(batch)
-            sent += len(batch)
+            else:
+                self._taken(batch)
         if left:
             self._put_back(left)
         with self._changed:
@@ -132,6 +140,13 @@ class Outbox:
             self._reports = [*reports, *self._reports]
             self._changed.wait_for(lambda: self._stopped, timeout=_RETRY_S)
             self._wake()
+
+
+def _by_evaluation(reports: Iterable[AttemptReport]) -> list[tuple[AttemptReport, ...]]:
+    found: dict[str, list[AttemptReport]] = {}
+    for report in reports:
+        found.setdefault(report.evaluation, []).append(report)
+    return [tuple(of_one) for of_one in found.values()]
 
 
 def _weight(report: AttemptReport) -> int:

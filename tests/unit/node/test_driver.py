@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from testmesh.errors import ConflictError, DiskFullError
+import pytest
+
+from testmesh.errors import ConflictError, DiskFullError, InfrastructureError
 from testmesh.load_balance.least_loaded import LeastLoaded
 from testmesh.model import Counts, Evaluation, ModuleResult, ModuleState, Verdict
 from testmesh.node.driver import AUDIT_S, Driver
@@ -300,6 +302,21 @@ class TestHandingOver:
         (asking,) = handovers(world.handle(Draining()))
         assert asking.target == "c:1"
 
+    def test_one_that_dies_before_it_answered_is_not_waited_for(self) -> None:
+        world = World("b:1", "c:1")
+        world.driving(evaluation("e1", BOTH))
+        (asking,) = handovers(world.handle(Draining()))
+        world.live = tuple({"b:1", "c:1"} - {asking.target})
+        (again,) = handovers(world.handle(NodeLost(asking.target, blame=True)))
+        assert again.target == world.live[0]
+
+    def test_where_all_leave_nothing_is_passed_round(self) -> None:
+        world = World("b:1")
+        world.handle(MayClaim(), Draining(), LoadSeen("b:1", FULL))
+        world.knows(evaluation("e1", BOTH, owner=ME, epoch=1, holders=("a:1", "b:1")))
+        assert handovers(world.handle()) == []
+        assert world.stored().epoch == 1
+
     def test_with_nobody_else_a_leaving_node_goes_on(self) -> None:
         world = World()
         world.driving(evaluation("e1", BOTH))
@@ -356,6 +373,26 @@ class TestFullDisk:
         (again,) = handovers(world.handle(NodeLost("b:1", blame=True)))
         assert again.target == "c:1"
 
+    def test_where_nobody_took_it_before_there_was_room_again_it_is_placed_here(self) -> None:
+        world, asking = self.full()
+        world.store.is_full, world.own_load = False, FREE
+        world.handle(HandedOver("b:1", asking.changes, taken=False))
+        world.now += 2
+        assert world.driver.drives_any()
+        world.handle()
+        assert {state.verdict for state in world.store.states("e1")} == {Verdict.PASSED, Verdict.PENDING}
+        world.report(Task("p", "t2", 0, 1))
+        assert world.stored().finished_at is not None
+
+    def test_what_was_held_back_does_not_make_it_busy(self) -> None:
+        world = World()
+        (task,) = tasks_of(world.driving(evaluation("e1")))
+        world.own_load = FULL
+        world.report(task, None, returned=Returned.NO_ARCHIVE)
+        world.now += 60
+        world.handle()
+        assert world.driver.next_due(world.now) == world.now + 1.0
+
     def test_where_all_disks_are_full_nothing_is_passed_round(self) -> None:
         world = World("b:1")
         world.driving(evaluation("e1", BOTH))
@@ -385,6 +422,71 @@ class TestFullDisk:
         world.handle(HandedOver("b:1", asking.changes, taken=True))
         world.store.is_full, world.own_load = False, FREE
         assert len(tasks_of(world.driving(evaluation("e2", BOTH)))) == 2
+
+
+class TestFaults:
+    """Of the store, or of a record: what else is to be done goes on."""
+
+    def test_a_store_that_fails_when_a_node_is_lost_only_delays_the_taking_over(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world = World("z:1")
+        world.handle(MayClaim())
+        world.knows(evaluation("e1", BOTH, owner="z:1", holders=("a:1", "z:1")))
+        world.handle()
+        world.live = ()
+        with monkeypatch.context() as broken:
+            broken.setattr(world.store, "unfinished", fails)
+            world.handle(NodeLost("z:1", blame=True))
+        assert world.stored().owner == "z:1"
+        world.handle()
+        assert world.stored().owner == ME
+
+    def test_an_event_that_cannot_be_handled_does_not_keep_the_next_from_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world = World()
+        (one, other) = tasks_of(world.driving(evaluation("e1", BOTH)))
+        ended = [AttemptReports(ME, (AttemptReport("e1", task, ME, PASSED),), FREE) for task in (one, other)]
+        with monkeypatch.context() as broken:
+            broken.setattr(world.store, "unfinished", fails)
+            world.handle(NodeLost("b:1", blame=True), *ended)
+        assert world.stored().finished_at is not None
+
+    def test_a_record_that_no_store_takes_keeps_the_others_from_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        world = World()
+        (one, other) = tasks_of(world.driving(evaluation("e1", BOTH)))
+        merge = world.store.merge
+
+        def picky(changes: Changes) -> Changes:
+            if any(record.state.module == one.module for record in changes.modules):
+                raise OverflowError("Python int too large to convert to SQLite INTEGER")
+            return merge(changes)
+
+        monkeypatch.setattr(world.store, "merge", picky)
+        reports = tuple(AttemptReport("e1", task, ME, PASSED) for task in (one, other))
+        world.handle(AttemptReports(ME, reports, FREE))
+        verdicts = {state.module: state.verdict for state in world.store.states("e1")}
+        assert verdicts[other.module] is Verdict.PASSED
+        assert len(tasks_of(world.driving(evaluation("e2", BOTH)))) == 2
+
+    def test_all_that_is_unfinished_is_looked_at_now_and_then(self) -> None:
+        world = World()
+        world.handle(MayClaim())
+        world.live = ("z:1",)
+        world.knows(evaluation("e1", BOTH, owner="z:1", holders=("a:1", "z:1")))
+        world.handle()
+        world.live = ()
+        world.now += 29
+        world.handle()
+        assert world.stored().owner == "z:1"
+        world.now += 2
+        world.handle()
+        assert world.stored().owner == ME
+
+
+def fails(*_: object) -> None:
+    raise InfrastructureError("disk I/O error")
 
 
 def test_a_node_that_joins_is_asked_what_it_has() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from testmesh.errors import InfrastructureError, PeerError, PeerRefusedError
+from testmesh.errors import InfrastructureError, PeerConflictError, PeerError, PeerRefusedError
 from testmesh.model import Evaluation, ModuleResult, Verdict
 from testmesh.node.ledger import Ledger
 from testmesh.node.messages import AttemptReport, AttemptReports, Load, Task
@@ -31,6 +31,7 @@ class Owners:
         self.tries: list[str] = []
         self.away: dict[str, Exception] = {}
         self.hangs: set[str] = set()
+        self.undriven: set[str] = set()  # evaluations that no owner drives
         self.go_on = threading.Event()
 
     def send(self, owner: str, reports: AttemptReports) -> None:
@@ -39,6 +40,8 @@ class Owners:
             self.go_on.wait(30)
         if owner in self.away:
             raise self.away[owner]
+        if self.undriven & {report.evaluation for report in reports.reports}:
+            raise PeerConflictError("does not drive it")
         self.got.append((owner, reports))
 
     def reports_of(self, owner: str) -> list[AttemptReport]:
@@ -81,6 +84,22 @@ def test_the_load_it_tells_is_without_what_has_ended(setup: Setup) -> None:
     setup.outbox.put(report())
     until(lambda: setup.owners.got)
     assert setup.owners.got[0][1].load == Load(4, 1, 4)
+
+
+def test_an_evaluation_that_the_owner_does_not_drive_keeps_no_other_waiting(setup: Setup) -> None:
+    setup.knows(evaluation("e1", owner="a:1"), evaluation("e2", owner="a:1"))
+    setup.owners.undriven = {"e2"}
+    setup.owners.hangs = {"a:1"}
+    setup.outbox.put(report(module="t0"))
+    until(lambda: setup.owners.tries)
+    for of in ("e1", "e2"):
+        setup.outbox.put(report(of))
+    setup.owners.hangs = set()
+    setup.owners.go_on.set()
+    until(lambda: report("e1") in setup.taken)
+    assert report("e2") not in setup.taken
+    setup.owners.undriven = set()
+    until(lambda: report("e2") in setup.taken)
 
 
 def test_reports_stay_in_order_and_none_is_lost_while_the_owner_is_away(setup: Setup) -> None:
