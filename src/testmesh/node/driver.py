@@ -302,6 +302,7 @@ class Driver:
                 self._effects.append(HandOver(event.target, Changes(modules=late)))
             if not self._saving.merge(Changes((evaluation,))):
                 self._handovers.release(evaluation)
+                self._ledger.note_owners((evaluation,))
 
     # Going on --------------------------------------------------------------------------------
 

@@ -1,8 +1,10 @@
 """The one way into the store: whoever merges, everybody who cares hears what changed."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from testmesh.errors import DiskFullError
+from testmesh.model import Evaluation
 from testmesh.node.replica import Changes
 from testmesh.node.store import ResultStore
 
@@ -16,6 +18,7 @@ class Ledger:
         self.store = store
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
+        self._owners: dict[str, tuple[int, str]] = {}  # epoch and owner by evaluation, where the disk was full
 
     def subscribe(self, listener: Listener) -> None:
         with self._lock:
@@ -25,10 +28,31 @@ class Ledger:
         """`publish`: these records began here, so the peers are to be told."""
         if not changes:
             return changes
-        merged = self.store.merge(changes)
+        try:
+            merged = self.store.merge(changes)
+        except DiskFullError:
+            if not publish:  # what a peer says is so already, stored here or not
+                self.note_owners(changes.evaluations)
+            raise
         if merged:
             with self._lock:
                 listeners = tuple(self._listeners)
             for listener in listeners:
                 listener(merged, publish)
         return merged
+
+    def owner_of(self, evaluation: Evaluation) -> str:
+        """Who drives it: as it is stored, or as was heard since and there was no room to store."""
+        with self._lock:
+            epoch, owner = self._owners.get(evaluation.id, (-1, ""))
+            if evaluation.epoch >= epoch:
+                self._owners.pop(evaluation.id, None)
+                return evaluation.owner
+            return owner
+
+    def note_owners(self, evaluations: Iterable[Evaluation]) -> None:
+        """Who drives these is known, though there is no room to store it."""
+        with self._lock:
+            for found in evaluations:
+                claim = (found.epoch, found.owner)
+                self._owners[found.id] = max(claim, self._owners.get(found.id, claim))

@@ -85,7 +85,7 @@ class Outbox:
             if evaluation is None or evaluation.finished_at is not None:
                 over.append(report)  # nobody waits for it any more
             else:
-                by_owner.setdefault(evaluation.owner, []).append(report)
+                by_owner.setdefault(self._ledger.owner_of(evaluation), []).append(report)
         self._taken(over)
         for owner, mine in by_owner.items():
             with self._changed:

@@ -1,5 +1,10 @@
 """Whoever merges, everybody who cares hears what changed, and nothing else."""
 
+from dataclasses import replace
+
+import pytest
+
+from testmesh.errors import DiskFullError
 from testmesh.node.ledger import Ledger
 from testmesh.node.replica import Changes
 from testmesh.node.store import MemoryStore
@@ -29,3 +34,30 @@ def test_what_was_known_already_is_told_to_nobody() -> None:
     ledger.merge(Changes((evaluation("e1"), evaluation("e2"))), publish=True)
 
     assert heard == [Changes((evaluation("e2"),))]
+
+
+class FullStore(MemoryStore):
+    is_full = False
+
+    def merge(self, changes: Changes) -> Changes:
+        if self.is_full:
+            raise DiskFullError("The node's disk is full.")
+        return super().merge(changes)
+
+
+def test_who_drives_an_evaluation_is_known_though_there_is_no_room_to_store_it() -> None:
+    store = FullStore()
+    ledger = Ledger(store)
+    mine = evaluation("e1", owner="a:1")
+    ledger.merge(Changes((mine,)), publish=True)
+    store.is_full = True
+    for change, is_news in ((replace(mine, owner="b:1", epoch=1), True), (replace(mine, owner="a:1", epoch=2), False)):
+        with pytest.raises(DiskFullError):
+            ledger.merge(Changes((change,)), publish=not is_news)
+    assert ledger.owner_of(mine) == "b:1"
+
+    store.is_full = False
+    ledger.merge(Changes((replace(mine, owner="c:1", epoch=3),)), publish=False)
+    stored = store.evaluation("e1")
+    assert stored is not None
+    assert ledger.owner_of(stored) == "c:1"
