@@ -100,5 +100,9 @@ class PeerUnableError(PeerError):
     """503 or 507: the peer is there, but cannot do it now."""
 
 
+class PeerFailedError(PeerError):
+    """The peer is there, and answered with another error, or with what is no answer to the question."""
+
+
 class PeerRefusedError(PeerError):
     """Nothing listens at the peer's address: its process is gone, or was never there."""

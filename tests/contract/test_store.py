@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import testmesh
-from testmesh.errors import DiskFullError, InfrastructureError
+from testmesh.errors import DiskFullError, InfrastructureError, MalformedError
 from testmesh.model import Counts, ModuleState, Source, SourceKind, TestResult, Verdict
 from testmesh.node.replica import Changes, ModuleRecord, digest_of
 from testmesh.node.sqlite_store import SqliteStore
@@ -456,3 +456,35 @@ def test_an_erased_token_is_in_no_file_of_the_database(sqlite_store: SqliteStore
     assert any(b"the-sealed-token" in path.read_bytes() for path in files)
     sqlite_store.merge(Changes((replace(sealed, sources=(fetched,), sealed_token=None),)))
     assert not any(b"the-sealed-token" in path.read_bytes() for path in files)
+
+
+@pytest.mark.parametrize(
+    "unreadable",
+    [
+        modules(state(counts=Counts(passed=2**63))),
+        modules(state(time=float("inf"))),
+        modules(state(time=float("nan"))),
+        modules(state(detail="\ud800")),
+        modules(ModuleRecord(state(verdict=Verdict.PASSED), (TestResult("a", "passed", float("nan")),))),
+        Changes((evaluation("e1", submitted_at=float("nan")),)),
+        Changes((evaluation("e1", number=2**63),)),
+    ],
+)
+def test_what_could_not_be_read_again_is_not_written_and_nothing_is_set_aside(
+    sqlite_store: SqliteStore, tmp_path: Path, unreadable: Changes
+) -> None:
+    sqlite_store.merge(Changes((evaluation("e0"),)))
+    files = {path.name for path in tmp_path.iterdir()}
+    both = Changes((evaluation("e2"), *unreadable.evaluations), unreadable.modules)
+    with pytest.raises(MalformedError):
+        sqlite_store.merge(both)
+    assert [found.id for found in sqlite_store.newest(9)] == ["e0"]
+    assert sqlite_store.records("e1") == Changes()
+    assert {path.name for path in tmp_path.iterdir()} == files
+
+
+def test_after_the_highest_number_that_a_peer_may_say_there_is_another_that_peers_take(
+    sqlite_store: SqliteStore,
+) -> None:
+    sqlite_store.merge(Changes((evaluation("e1", number=2**53),)))
+    assert sqlite_store.highest_number() + 1 == 2**53

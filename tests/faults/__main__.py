@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.faults.catalogue import all_scenarios
 from tests.faults.model import GROUPS, Record, Scenario
-from tests.faults.report import line, markdown, replaced, text_table
+from tests.faults.report import line, section, text_table
 from tests.faults.run import run_scenario, what_is_missing
 from tests.support.mesh import build_environment
 
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
         _say("no scenario is called so; --list shows them all")
         return 2
     if given.write:
-        replaced(Path(given.write).read_text(), "")  # now, not after everything was run
+        section(Path(given.write).read_text(), [], [], 0)  # now, not after everything was run
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     seed = given.seed if given.seed is not None else secrets.randbelow(1_000_000)
@@ -40,7 +40,8 @@ def main(arguments: Sequence[str]) -> int:
     _say(text_table(records))
     if given.write:
         path = Path(given.write)
-        path.write_text(replaced(path.read_text(), markdown(records, seed)))
+        names = [one.name for one in all_scenarios()]
+        path.write_text(section(path.read_text(), records, names, seed))
     return int(any(record.broken for record in records))
 
 
@@ -95,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--repeat", type=int, default=1, metavar="N", help="everything N times")
     parser.add_argument("--keep", action="store_true", help="keep the nodes' folders, also where all held")
     parser.add_argument("--list", action="store_true", help="show what there is")
-    parser.add_argument("--write", metavar="FILE", help="put the table into this document")
+    parser.add_argument("--write", metavar="FILE", help="put rows into this document's table")
     return parser
 
 

@@ -45,13 +45,14 @@ class Findings:
 
 
 class Cluster:
-    """`cluster[0]` is the first node. Nodes are named by their numbers.
+    """`cluster[0]` is the first node. Nodes are named by their numbers. `seed`: of all that a scenario draws.
 
     Ask nodes with `cluster[0].get("/evaluation/…")`, `.request("POST", …)`: never over the faulty network.
     """
 
-    def __init__(self, nodes: list[ClusterNode], wires: Network | None) -> None:
+    def __init__(self, nodes: list[ClusterNode], wires: Network | None, seed: int) -> None:
         self.nodes = nodes
+        self.seed = seed
         self.accepted: dict[str, Work] = {}
         self.cancelled: set[str] = set()
         self.findings = Findings()

@@ -31,11 +31,17 @@ def all_end_somewhere(cluster: Cluster) -> None:
 def stores_become_equal(cluster: Cluster) -> float | None:
     """F: how long it took since the faults were over and the evaluations had ended. None: too long, or never."""
     begun = max([cluster.healed_at, *cluster.watcher.ended_at.values()])
-    difference = _until(lambda: _difference(cluster), begun + EQUAL_WITHIN_S)
-    if difference:
-        cluster.break_("F", f"after {EQUAL_WITHIN_S:.0f} s the nodes still differ: {difference}")
-        return None
-    return time.monotonic() - begun
+    looked = time.monotonic()
+    until = max(begun + EQUAL_WITHIN_S, looked)  # there is one look in any case
+    difference = ""
+    while looked <= until:
+        difference = _difference(cluster)
+        if not difference:
+            return max(0.0, time.monotonic() - begun)
+        time.sleep(_LOOK_S)
+        looked = time.monotonic()
+    cluster.break_("F", f"after {EQUAL_WITHIN_S:.0f} s the nodes still differ: {difference}")
+    return None
 
 
 def all_know_all(cluster: Cluster) -> None:

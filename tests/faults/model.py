@@ -9,14 +9,15 @@ if TYPE_CHECKING:
 
 Group = Literal["process", "network", "disk", "clock", "client", "nemesis"]
 GROUPS: tuple[Group, ...] = ("process", "network", "disk", "clock", "client", "nemesis")
-Need = Literal["network", "clock", "disk"]
+Need = Literal["network", "clock", "disk", "nginx"]
 
 
 @dataclass(frozen=True)
 class Scenario:
     """A fault and what happens around it. `run` returns when the fault is over; the checks of invariants follow.
 
-    needs         what the machine must give, or it is skipped: faults of the network, clocks that jump, small disks
+    needs         what the machine must give, or it is skipped: faults of the network, clocks that jump, small disks,
+                  Nginx
     allows        what else is no breach: "replaced", that the two sides of a partition each finish a module, so that a
                   final result is replaced at most once; "deaths", false ones (E), as at 30 % loss
     disks         bytes of the disk that a node has to itself, by number

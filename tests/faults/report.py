@@ -1,5 +1,6 @@
 """What the scenarios found, as lines for people and as the table of docs/reliability.md."""
 
+import re
 import statistics
 from collections.abc import Sequence
 
@@ -33,32 +34,46 @@ def text_table(records: Sequence[Record]) -> str:
     return "\n".join([*lines, f"{held} held, {len(records) - held - skipped} broken, {skipped} skipped"])
 
 
-def markdown(records: Sequence[Record], seed: int) -> str:
+def section(document: str, records: Sequence[Record], names: Sequence[str], seed: int) -> str:
+    """The document with a row for each record; rows of other scenarios in `names` stay, and come in that order.
+
+    Raises ValueError where the document has no place for them.
+    """
+    before, rest = document.split(BEGIN)
+    old, after = rest.split(END)
+    rows = {name: text for text in old.splitlines() if (name := _name_of(text)) in names}
+    rows |= {one.name: _row(one, seed) for one in records}
     lines = [
         BEGIN,
         "",
-        f"Seed {seed}. Times in seconds: *noticed*, from the fault to the lines in the survivors' logs, the median of"
+        "Times in seconds: *noticed*, from the fault to the lines in the survivors' logs, the median of"
         " them; *moved*, from the first of these until all modules of the dead node ran elsewhere; *equal*, from the"
         " end of the faults and of the evaluations until all nodes showed the same. *Replaced*: final results that gave"
         " way to another. *Again*: attempts beyond a module's first.",
         "",
-        "| group | scenario | what happens | result | noticed | moved | equal | replaced | again |",
-        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| group | scenario | what happens | result | noticed | moved | equal | replaced | again | seed |",
+        "| --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+        *(rows[name] for name in names if name in rows),
+        "",
+        END,
     ]
-    for one in records:
-        result = "not run" if one.skipped else "held" if one.held else "**broken**"
-        lines.append(
-            f"| {one.group} | `{one.name}` | {one.says} | {result} | {_median(one.noticed)} | {_median(one.moved)} "
-            f"| {_seconds(one.equal_after)} | {one.replaced} | {one.repeated} |"
-        )
-    notes = [f"- `{one.name}` was not run: {one.skipped}" for one in records if one.skipped]
-    notes += [f"- **broken** `{one.name}`: {text}" for one in records for text in one.broken]
-    return "\n".join([*lines, "", *notes, *([""] if notes else []), END])
+    return before + "\n".join(lines) + after
 
 
-def replaced(document: str, section: str) -> str:
-    """The document with the section in its place. Raises ValueError where it has none."""
-    return document[: document.index(BEGIN)] + section + document[document.index(END) + len(END) :]
+def _row(one: Record, seed: int) -> str:
+    result = (
+        "held" if one.held else f"not run: {one.skipped}" if one.skipped else f"**broken**: {'; '.join(one.broken)}"
+    )
+    shown = result.replace("|", "/").replace("\n", " ")
+    return (
+        f"| {one.group} | `{one.name}` | {one.says} | {shown} | {_median(one.noticed)} | {_median(one.moved)} "
+        f"| {_seconds(one.equal_after)} | {one.replaced} | {one.repeated} | {seed} |"
+    )
+
+
+def _name_of(row: str) -> str:
+    found = re.match(r"\| \w+ \| `([^`]+)` \|", row)
+    return found[1] if found else ""
 
 
 def _figures(record: Record) -> list[str]:

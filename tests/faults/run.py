@@ -5,6 +5,7 @@ import time
 import traceback
 from pathlib import Path
 
+from testmesh.local.nginx import find_nginx
 from tests.faults import invariants
 from tests.faults.cluster import Cluster
 from tests.faults.model import Need, Record, Scenario
@@ -20,6 +21,7 @@ def what_is_missing() -> dict[Need, str]:
         "network": reason_for_none(),
         "clock": reason_for_no_clock(),
         "disk": reason_for_no_disk(),
+        "nginx": "" if find_nginx() else "Nginx is not installed",
     }
     return {need: reason for need, reason in found.items() if reason}
 

@@ -58,7 +58,7 @@ def cluster(
                 stack.enter_context(small_disk(node.data, disks[number]))
             node.link_environments()
             nodes.append(node)
-        found = Cluster(nodes, wires)
+        found = Cluster(nodes, wires, seed)
         stack.callback(_end_all, nodes)
         for node in nodes:
             node.start()

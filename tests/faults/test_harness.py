@@ -6,11 +6,15 @@ from typing import Any, cast
 
 import pytest
 
+from tests.faults import invariants
 from tests.faults.catalogue import all_scenarios
 from tests.faults.corpus import CRASHING, FAILING, PASSING, work
 from tests.faults.disturbances import Disturbances
-from tests.faults.invariants import differences, results_stood
-from tests.faults.model import scenario
+from tests.faults.invariants import differences, results_stood, stores_become_equal
+from tests.faults.model import Record, scenario
+from tests.faults.report import BEGIN, END, section
+from tests.faults.run import reason_to_skip
+from tests.faults.scenarios.process import stop_short
 from tests.faults.switch import Rule, Switch
 from tests.faults.watcher import Watcher, results_of
 
@@ -138,7 +142,71 @@ def test_a_death_is_excused_by_what_was_done_to_the_node_or_the_cable() -> None:
     assert not done.is_excused(0, 2, 30.0)
 
 
+def test_what_needs_nginx_is_skipped_by_name_without_it() -> None:
+    told = {one.name: reason_to_skip(one, {"nginx": "no Nginx"}) for one in all_scenarios()}
+    assert {name for name, reason in told.items() if reason} == {n for n in told if n.startswith("entrance-")}
+    assert told["entrance-kill"] == "no Nginx"
+
+
+def test_a_death_after_2_s_of_stillness_is_a_breach_of_stop_2s() -> None:
+    broken: list[str] = []
+    nothing: Any = lambda *_, **__: None  # noqa: E731
+    names = ("submit", "wait_running", "stop", "hold", "go_on", "wait_ended")
+    death = SimpleNamespace(address="b:1", at=0.0)
+    nodes = [SimpleNamespace(number=n, address=f"{'ab'[n]}:1", deaths=lambda n=n: [death][n:]) for n in (0, 1)]
+    cluster = SimpleNamespace(
+        **dict.fromkeys(names, nothing), nodes=nodes, break_=lambda letter, text: broken.append(f"{letter}: {text}")
+    )
+    stop_short.run(cast(Any, cluster))
+    assert broken == ["E: node 0 declared node 1 dead"]
+
+
+@pytest.mark.parametrize(
+    ("equal_from", "equal_after"),
+    [(0.0, 0.905), (4.0, 4.925), (10.01, None), (99.0, None)],
+    ids=["at-once", "in-time", "seen-too-late", "never"],
+)
+def test_stores_count_as_equal_only_where_that_was_looked_for_in_time(
+    equal_from: float, equal_after: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    broken: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    def look(_: object) -> str:
+        begun, now[0] = now[0], now[0] + 0.905  # so one look ends at 9.95, and the next would begin at 10.05
+        return "" if begun >= 100.0 + equal_from else "they differ"
+
+    monkeypatch.setattr(invariants, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    monkeypatch.setattr(invariants, "_difference", look)
+    cluster = SimpleNamespace(
+        healed_at=100.0,
+        watcher=SimpleNamespace(ended_at={"e": 90.0}),
+        break_=lambda letter, _: broken.append(letter),
+    )
+    found = stores_become_equal(cast(Any, cluster))
+    assert broken == ([] if equal_after else ["F"])
+    assert found == (equal_after and pytest.approx(equal_after))
+
+
 def test_every_scenario_says_what_happens() -> None:
     found = all_scenarios()
     assert found
     assert all(one.says and "|" not in one.says for one in found)
+
+
+def test_rows_of_what_was_run_replace_theirs_and_the_others_stay() -> None:
+    page = f"before\n{BEGIN}\n{END}\nafter\n"
+    one, other = (
+        Record("one", "disk", "a disk is full"),
+        Record("other", "disk", "it is | damaged", broken=("A: lost",)),
+    )
+    page = section(page, [one, other], ["other", "one"], 1)
+    page = section(page, [Record("one", "disk", "a disk is full", repeated=7)], ["other", "one"], 2)
+    rows = [line for line in page.splitlines() if "`" in line]
+    assert [row.split("`")[1] for row in rows] == ["other", "one"]
+    assert "**broken**: A: lost" in rows[0]
+    assert rows[1].endswith("| 7 | 2 |")
+    assert (page.startswith("before\n"), page.endswith("after\n")) == (True, True)

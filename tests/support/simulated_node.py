@@ -35,7 +35,7 @@ from testmesh.node.ledger import Ledger
 from testmesh.node.membership import Health, Member, Membership
 from testmesh.node.messages import AttemptReports, Load, WorkOrder
 from testmesh.node.ownership import rendezvous
-from testmesh.node.replica import Changes, without_end
+from testmesh.node.replica import Changes
 from testmesh.node.schedule import Schedule
 from tests.support.simulated_disk import Disk, Link
 from tests.support.simulated_worker import SimulatedWorker
@@ -213,8 +213,10 @@ class SimulatedNode(Process):
         """A promise: with its archives, or not at all."""
 
         def fetched(found: bool) -> None:
-            if found:
-                self.ledger.merge(Changes((with_holders(without_end(evaluation), self.address),)), publish=False)
+            known = self.disk.store.evaluation(evaluation.id)
+            kept = evaluation if evaluation.finished_at is None else known
+            if found and kept is not None:
+                self.ledger.merge(Changes((with_holders(kept, self.address),)), publish=False)
             reply(found)
 
         self._fetch_from(evaluation.archives, [holder], fetched)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from testmesh.node.membership import (
+from testmesh.node.membership import Membership, MembershipConfig
+from testmesh.node.membership_events import (
     AddressTaken,
     Effect,
     Event,
@@ -22,8 +23,6 @@ from testmesh.node.membership import (
     Leave,
     Member,
     MemberChanged,
-    Membership,
-    MembershipConfig,
     PingAnswered,
     PingFailed,
     SendIndirectPing,

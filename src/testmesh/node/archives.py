@@ -13,6 +13,7 @@ import re
 import stat
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ class ArchiveStore:
         self._uncertain: Counter[str] = Counter()  # brought by blocks of `taking` that have not ended
         self._in_use: Counter[str] = Counter()  # needed by blocks of `taking` that have not ended
         self._whole: dict[str, _Identity] = {}  # files whose content was compared with their name
+        self._used_at: dict[str, float] = {}  # monotonic seconds
         folder.mkdir(parents=True, exist_ok=True)
         for torn in folder.glob("*.part"):
             torn.unlink()
@@ -45,6 +47,7 @@ class ArchiveStore:
         if identity is None:
             return None
         with self._lock:
+            self._used_at[digest] = time.monotonic()
             if self._whole.get(digest) == identity:
                 return place
         try:
@@ -172,6 +175,17 @@ class ArchiveStore:
             if digest not in self._in_use and not is_needed(digest):
                 self._place(digest).unlink(missing_ok=True)
                 self._whole.pop(digest, None)
+                self._used_at.pop(digest, None)
+
+    def age(self, digest: str, now: float) -> float:
+        """Seconds of wall time since it was stored, 0 where it is not here."""
+        identity = _identity(self._place(digest))
+        return 0.0 if identity is None else now - identity[2] / 1e9
+
+    def used_at(self, digest: str) -> float | None:
+        """When it was last asked for, in monotonic seconds; None where it was not since this process began."""
+        with self._lock:
+            return self._used_at.get(digest)
 
     def held(self) -> set[str]:
         return {path.stem for path in self._folder.glob("*.zip")}

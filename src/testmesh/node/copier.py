@@ -121,7 +121,12 @@ class Copier:
                 self._note(evaluation)
 
     def _note(self, evaluation: Evaluation) -> None:
-        bundle = bundle_of(evaluation)
+        """Under the lock. By the newest record: two threads that merge may tell of it in the wrong order."""
+        try:
+            newest = self._ledger.store.evaluation(evaluation.id) or evaluation
+        except TestmeshError:
+            newest = evaluation
+        bundle = bundle_of(newest)
         if bundle is None:
             self._bundles.pop(evaluation.id, None)
         else:
@@ -144,7 +149,7 @@ class Copier:
             after = found[-1].id
 
     def _run(self) -> None:
-        self._load()
+        is_loaded = False
         while not self._stopped.is_set():
             with self._lock:
                 now = self._clock.monotonic()
@@ -155,6 +160,9 @@ class Copier:
                 finished_too = self._due[True] <= now
                 self._due = {False: now + _PERIOD_S, True: now + _PERIOD_S if finished_too else self._due[True]}
             try:
+                if not is_loaded:
+                    self._load()
+                    is_loaded = True
                 self.look(finished_too=finished_too)
             except Exception:
                 if not self._stopped.is_set():

@@ -13,7 +13,7 @@ from testmesh.model import Evaluation
 from testmesh.node.claims import KEY_USED
 from testmesh.node.messages import FetchOrder, FetchProgress, Replicate
 from testmesh.node.peers import PeerClient
-from testmesh.node.replica import Changes, without_end
+from testmesh.node.replica import Changes
 
 log = logging.getLogger(__name__)
 _CALL_TIMEOUT_S = 10.0
@@ -92,6 +92,8 @@ class DurableCopies:
     def copy_to(self, evaluation: Evaluation, copy: Transfer) -> None:
         """Returns when the peer promised to keep a copy. It takes as long as bytes flow.
 
+        With the record as it is: without its end, one that has ended would be run again by who did not know it.
+
         Raises:
             PeerError
         """
@@ -107,7 +109,7 @@ class DurableCopies:
                 copy.progress, copy.moved_at = progress, now
             elif now - copy.moved_at > _STILL_S:
                 raise PeerError(f"{copy.address} gets nothing of the archives any more.")
-        message = Replicate(Changes((without_end(evaluation),)), evaluation.archives, self._address, promise=True)
+        message = Replicate(Changes((evaluation,)), evaluation.archives, self._address, promise=True)
         self._peers.replicate(copy.address, message, _CALL_TIMEOUT_S)
 
     def stop(self) -> None:

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import requests
 from requests.adapters import HTTPAdapter
 
-from testmesh.errors import PeerConflictError, PeerError, PeerRefusedError, PeerUnableError
+from testmesh.errors import PeerConflictError, PeerError, PeerFailedError, PeerRefusedError, PeerUnableError
 from testmesh.node.codec import decode, encode
 from testmesh.node.membership import Member
 from testmesh.node.messages import (
@@ -48,6 +48,7 @@ from testmesh.node.wire import (
 from testmesh.signing import ANSWER_HEADER, EMPTY_SHA256, RequestSigner
 
 _CALL_TIMEOUT_S = 10.0
+_ORDER_TIMEOUT_S = 5.0
 _COMPARE_TIMEOUT_S = 3.0  # one thread compares with all peers: one that is silent must not hold up the others for long
 _CHUNK = 1 << 16
 _PARTIAL = 206
@@ -84,13 +85,13 @@ class HttpPeers:
         self._call("POST", address, "/evaluation_req", encode(REPLICATE, message), timeout=timeout)
 
     def run(self, address: str, order: WorkOrder) -> None:
-        self._call("POST", address, "/run_tests", encode(WORK_ORDER, order))
+        self._call("POST", address, "/run_tests", encode(WORK_ORDER, order), timeout=_ORDER_TIMEOUT_S)
 
     def report(self, address: str, reports: AttemptReports) -> None:
         self._call("POST", address, "/results", encode(REPORTS, reports))
 
     def held(self, address: str) -> Held:
-        return decode(HELD, self._call("GET", address, "/load"))
+        return decode(HELD, self._call("GET", address, "/load", timeout=_COMPARE_TIMEOUT_S))
 
     def digests(self, address: str) -> dict[str, int]:
         return decode(DIGESTS, self._call("GET", address, "/evaluation_req", timeout=_COMPARE_TIMEOUT_S)).digests
@@ -101,6 +102,8 @@ class HttpPeers:
             path = f"/evaluation_req/{evaluation_id}?start={start}"
             page = decode(PAGE, self._call("GET", address, path, timeout=timeout))
             yield page.changes
+            if page.following is not None and page.following <= start:
+                raise PeerFailedError(f"The pages of evaluation {evaluation_id} from {address} come to no end.")
             start = page.following
 
     def peers_of(self, address: str, timeout: float) -> tuple[str, ...]:
@@ -187,7 +190,7 @@ class HttpPeers:
                 raise PeerError(f"{address} closed the connection without an answer.")
             with answer:
                 if answer.status_code >= 300:
-                    kind = _REFUSALS.get(answer.status_code, PeerError)
+                    kind = _REFUSALS.get(answer.status_code, PeerFailedError)
                     raise kind(f"{address} answered {method} {path.partition('?')[0]} with {answer.status_code}.")
                 yield answer, headers or {}
 

@@ -15,14 +15,16 @@ from testmesh.settings import parse_address
 log = logging.getLogger(__name__)
 _MOST = 200  # addresses; the one that joined longest ago goes first
 _ASK_S = 30.0
+_STOP_S = 5.0
 
 
 class KnownPeers:
-    """Safe from any thread."""
+    """Safe from any thread. The file is written by a thread of its own: nobody waits for a disk."""
 
     def __init__(self, file: Path, own_address: str) -> None:
         self._file = file
         self._lock = threading.Lock()
+        self._writing: threading.Thread | None = None  # as long as there is something to write
         self._addresses = [address for address in self._load() if address != own_address]
 
     def addresses(self) -> frozenset[str]:
@@ -34,9 +36,30 @@ class KnownPeers:
             if address in self._addresses[-1:]:
                 return
             self._addresses = [*(known for known in self._addresses if known != address), address][-_MOST:]
+            if self._writing is None:
+                writing = threading.Thread(target=self._write, name="known-peers", daemon=True)
+                writing.start()
+                self._writing = writing
+
+    def stop(self) -> None:
+        """Wait a moment until all is written."""
+        with self._lock:
+            writing = self._writing
+        if writing is not None:
+            writing.join(_STOP_S)
+
+    def _write(self) -> None:
+        """Until the file is what is known, however much is added meanwhile."""
+        written: list[str] | None = None
+        while True:
+            with self._lock:
+                if self._addresses == written:
+                    self._writing = None
+                    return
+                written = list(self._addresses)
             part = self._file.with_suffix(".part")
             try:
-                part.write_text(json.dumps(self._addresses), encoding="utf-8")
+                part.write_text(json.dumps(written), encoding="utf-8")
                 part.replace(self._file)
             except OSError as error:
                 log.warning("could not write %s: %s", self._file.name, error)

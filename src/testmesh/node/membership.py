@@ -38,30 +38,11 @@ from testmesh.node.membership_events import (
 from testmesh.node.rumours import Rumours
 from testmesh.node.suspicion import Suspicions
 
-__all__ = [  # the words are imported from here
-    "AddressTaken",
-    "Effect",
-    "Event",
-    "Exchanged",
-    "Health",
-    "Heard",
-    "IndirectAnswered",
-    "Introduce",
-    "Leave",
-    "Member",
-    "MemberChanged",
-    "Membership",
-    "MembershipConfig",
-    "PingAnswered",
-    "PingFailed",
-    "SendIndirectPing",
-    "SendJoin",
-    "SendPing",
-    "Tick",
-]
+__all__ = ["Health", "Member", "Membership", "MembershipConfig"]  # more is in membership_events
 
 
 _MAX_INCARNATION = 2**53  # no node refutes so often: what is beyond it is no message of a node
+_MAX_STEP = 2**20  # nor so often unheard: what is told to be so far ahead is believed of nobody but itself
 
 
 @dataclass(slots=True)
@@ -224,7 +205,7 @@ class Membership:
             return [AddressTaken(updates[0])]
         self._pending.discard(address)
         self._failed.pop(address, None)
-        return self._apply(updates, now)
+        return self._apply(updates, now, first_hand=address)
 
     def _ping_failed(self, address: str, refused: bool, now: float) -> list[Effect]:
         self._pending.discard(address)
@@ -271,8 +252,8 @@ class Membership:
             return []
         return self._record(replace(member, health=health), now)
 
-    def _apply(self, updates: Iterable[Member], now: float) -> list[Effect]:
-        """The first is the sender's own, but in an introduction."""
+    def _apply(self, updates: Iterable[Member], now: float, first_hand: str | None = None) -> list[Effect]:
+        """The first is the sender's own, but in an introduction. `first_hand`: who surely said it, for it was asked."""
         effects: list[Effect] = []
         updates = tuple(updates)
         was_away = bool(updates) and self._was_away(updates[0].address, now)
@@ -287,6 +268,10 @@ class Membership:
                 continue  # the death of a node never seen is no news
             if was_away and update.health is Health.DEAD and known is not None and known.health.is_live:
                 continue  # it was cut off from that one as from this: a partition has healed
+            if update.incarnation > _furthest(known) and update.address != first_hand:
+                if update.address not in self._pending and self.me.health is not Health.LEFT:
+                    effects.append(self._ping(update.address))  # it tells itself, if it is so
+                continue
             if known is None or update.supersedes(known):
                 effects += self._record(update, now)
         return effects
@@ -306,6 +291,8 @@ class Membership:
         wrong = update.boot != self.me.boot or update.health is not Health.ALIVE
         if self.me.health is Health.LEFT or not wrong or update.incarnation < self.me.incarnation:
             return []
+        if update.incarnation > _furthest(self.me):
+            return []  # nobody else believes it; an answer to it would leave nothing to answer the next one with
         contested = (
             self._rival is not None
             and self._rival.boot == update.boot != self.me.boot
@@ -343,6 +330,11 @@ class Membership:
                 told = self.rng.sample(near, min(self._spread(), len(near)))
                 effects.append(Introduce(tuple(told), (member,)))
         return effects
+
+
+def _furthest(known: Member | None) -> int:
+    """The highest incarnation that news of this member may have."""
+    return (known.incarnation if known else 0) + _MAX_STEP
 
 
 def _place_on_ring(address: str) -> bytes:

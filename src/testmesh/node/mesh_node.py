@@ -3,11 +3,12 @@
 import logging
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 
 from testmesh.clock import Clock
 from testmesh.errors import PeerRefusedError, TestmeshError
-from testmesh.node.membership import (
+from testmesh.node.membership import Membership
+from testmesh.node.membership_events import (
     AddressTaken,
     Effect,
     Event,
@@ -19,7 +20,6 @@ from testmesh.node.membership import (
     Leave,
     Member,
     MemberChanged,
-    Membership,
     PingAnswered,
     PingFailed,
     SendIndirectPing,
@@ -31,6 +31,7 @@ from testmesh.node.messages import IndirectReply, PingReply
 from testmesh.node.peers import PeerClient
 
 log = logging.getLogger(__name__)
+_GOOD_BYE_S = 5.0
 
 
 class MeshNode:
@@ -117,14 +118,13 @@ class MeshNode:
         self._thread.start()
 
     def leave(self) -> None:
-        """Say good-bye to everybody, and wait until it was said."""
+        """Say good-bye to everybody, and wait until it was said; who cannot be reached is not waited for."""
         with self._lock:
             effects = self._membership.handle(Leave(), self._clock.monotonic())
         for effect in effects:
             if isinstance(effect, Introduce):
                 futures = [self._tellers.submit(self._introduce, a, effect.updates) for a in effect.addresses]
-                for future in as_completed(futures, timeout=5):
-                    future.result()
+                wait(futures, _GOOD_BYE_S)
 
     def stop(self) -> None:
         self._stopped = True
@@ -157,7 +157,10 @@ class MeshNode:
         was = before.health.name.lower() if before else "unknown"
         level = logging.WARNING if after.health in (Health.SUSPECT, Health.DEAD) else logging.INFO
         log.log(level, "node %s: %s -> %s (%d)", after.address, was, after.health.name.lower(), after.incarnation)
-        self._changed(before, after)
+        try:
+            self._changed(before, after)
+        except Exception:  # what else is to be done, pings among it, is done all the same
+            log.exception("a change of node %s was not taken in everywhere", after.address)
 
     def _execute(self, effects: list[Effect]) -> None:
         if self._stopped:

@@ -47,6 +47,7 @@ from testmesh.testing.github import RepositoryFetcher
 
 log = logging.getLogger(__name__)
 _JOIN_PATIENCE_S = 3.0
+_CLAIM_WITHIN_S = 10.0  # of the first comparing: what is unfinished does not wait for a long history
 _DRAIN_GRACE_S = 20.0
 _LAST_COPIES_S = 2.0
 _SHOWN_IN_FILE = 100
@@ -186,13 +187,19 @@ class Node(Generic[P]):
         self._mesh.join_through(known)
         if known or self._settings.bootstrap:
             self._mesh.wait_joined(_JOIN_PATIENCE_S)
-        for address in self._mesh.live():
-            try:
-                self._replicator.compare(address)
-            except TestmeshError as error:
-                log.info("could not compare records with %s: %s", address, error)
-            else:
-                return
+        patience = threading.Timer(_CLAIM_WITHIN_S, self._coordinator.claim_open)
+        patience.daemon = True
+        patience.start()
+        try:
+            for address in self._mesh.live():
+                try:
+                    self._replicator.compare(address)
+                except TestmeshError as error:
+                    log.info("could not compare records with %s: %s", address, error)
+                else:
+                    return
+        finally:
+            patience.cancel()
 
     def drain(self, timeout_s: float = _DRAIN_GRACE_S) -> None:
         """Take no new work, pass on what waits and is owned, let what runs here end within `timeout_s`, and leave."""
@@ -219,6 +226,7 @@ class Node(Generic[P]):
         parts = self._parts
         rooms = (
             self._reunion,
+            self._known_peers,
             self._intake,
             self._sources,
             self._holding,

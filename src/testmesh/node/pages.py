@@ -3,23 +3,24 @@
 from testmesh.errors import NotFoundError
 from testmesh.node.batching import MAX_RECORDS, MAX_TEXT, text_of
 from testmesh.node.messages import Page
-from testmesh.node.replica import Changes, ModuleRecord, without_end
+from testmesh.node.replica import Changes, ModuleRecord
 from testmesh.node.store import ResultStore
 
 
 def page_of(store: ResultStore, evaluation_id: str, start: int) -> Page:
-    """The evaluation and its modules from number `start` on, as many as go into one message.
+    """Its modules from number `start` on, as many as go into one message; on the last page the evaluation itself.
 
-    Its end is on the last page only. Should modules come or go between two pages, digests still differ afterwards and
-    it is compared again.
+    The record comes last as one without its results would be run again: who reads page by page takes it over. Where
+    this node has modules only, there is none. Should modules come or go between two pages, digests still differ
+    afterwards and it is compared again.
 
     Raises:
-        NotFoundError: the store does not have it.
+        NotFoundError: the store has nothing of it.
     """
     evaluation = store.evaluation(evaluation_id)
-    if evaluation is None:
-        raise NotFoundError(f"This node knows no evaluation {evaluation_id}.")
     states = store.states(evaluation_id)
+    if evaluation is None and not states:
+        raise NotFoundError(f"This node knows no evaluation {evaluation_id}.")
     records: list[ModuleRecord] = []
     total = 0
     for number, state in enumerate(states[start:], start + 1):
@@ -27,5 +28,5 @@ def page_of(store: ResultStore, evaluation_id: str, start: int) -> Page:
         records.append(record)
         total += text_of(record.tests)
         if number < len(states) and (len(records) == MAX_RECORDS or total >= MAX_TEXT):
-            return Page(Changes((without_end(evaluation),), tuple(records)), following=number)
-    return Page(Changes((evaluation,), tuple(records)))
+            return Page(Changes((), tuple(records)), following=number)
+    return Page(Changes((evaluation,) if evaluation else (), tuple(records)))

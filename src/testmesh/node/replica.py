@@ -34,11 +34,6 @@ class Changes:
         return tuple(dict.fromkeys(found))
 
 
-def without_end(evaluation: Evaluation) -> Evaluation:
-    """For a message that does not bring all results: an end that is known without them would stop whoever runs them."""
-    return evaluation if evaluation.pruned is not None else replace(evaluation, finished_at=None, eval_time=None)
-
-
 def merge_modules(mine: ModuleRecord, theirs: ModuleRecord) -> ModuleRecord:
     """A final one wins over others; of two final ones the lowest (epoch, attempt), of two others the highest."""
     if mine.state.verdict.is_final != theirs.state.verdict.is_final:
@@ -62,9 +57,9 @@ def merge_evaluations(mine: Evaluation, theirs: Evaluation) -> Evaluation:
         chosen = min(both, key=_what_was_submitted)
         return merge_evaluations(chosen, chosen)
     driver = max(both, key=lambda e: (e.epoch, e.owner))
-    sources = tuple(_merge_source(a, b) for a, b in zip(mine.sources, theirs.sources, strict=True))
+    sources = _merge_sources(mine, theirs)
     end = min(both, key=_end_order)
-    cancelled = mine.cancelled or theirs.cancelled
+    is_over = mine.cancelled or theirs.cancelled or end.finished_at is not None
     tokens = [e.sealed_token for e in both if e.sealed_token]
     return replace(
         mine,
@@ -73,10 +68,10 @@ def merge_evaluations(mine: Evaluation, theirs: Evaluation) -> Evaluation:
         epoch=driver.epoch,
         sources=sources,
         holders=tuple(sorted({*mine.holders, *theirs.holders})),
-        cancelled=cancelled,
+        cancelled=mine.cancelled or theirs.cancelled,
         finished_at=end.finished_at,
         eval_time=end.eval_time,
-        sealed_token=max(tokens) if tokens and not cancelled and not all(s.is_resolved for s in sources) else None,
+        sealed_token=max(tokens) if tokens and not is_over and not all(s.is_resolved for s in sources) else None,
         number=min(e.number for e in both),
     )
 
@@ -163,7 +158,18 @@ def _module_order(record: ModuleRecord) -> tuple[int, int, bool, str, int, str]:
     return (state.epoch, state.attempt, state.verdict is Verdict.RUNNING, repr(state), -len(tests), repr(tests))
 
 
+def _merge_sources(mine: Evaluation, theirs: Evaluation) -> tuple[Source, ...]:
+    """As those knew them that saw its end: what another fetched besides has modules that were not run, and never are.
+
+    Where all have seen an end, or none, source by source: the modules of each archive in it were run then.
+    """
+    if (mine.finished_at is None) != (theirs.finished_at is None):
+        return theirs.sources if mine.finished_at is None else mine.sources
+    return tuple(_merge_source(a, b) for a, b in zip(mine.sources, theirs.sources, strict=True))
+
+
 def _merge_source(mine: Source, theirs: Source) -> Source:
+    """What one node could not have another had: an archive wins over an error, the lower epoch over others."""
     if mine.is_resolved != theirs.is_resolved:
         return mine if mine.is_resolved else theirs
-    return min((mine, theirs), key=lambda source: (source.epoch, repr(source)))
+    return min((mine, theirs), key=lambda source: (source.archive is None, source.epoch, repr(source)))

@@ -7,12 +7,12 @@ to their newest. What a dead peer missed it gets by comparing digests when it is
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from testmesh.errors import TestmeshError
+from testmesh.errors import DiskFullError, PeerConflictError, PeerError, PeerFailedError, PeerUnableError, TestmeshError
 from testmesh.model import Evaluation
-from testmesh.node.batching import batches, text_of
+from testmesh.node.batching import MAX_TEXT, batches, text_of
 from testmesh.node.ledger import Ledger
 from testmesh.node.messages import Replicate
 from testmesh.node.peers import PeerClient
@@ -24,6 +24,7 @@ _MAX_WAITING = 64 * 1024 * 1024  # about the characters that wait for one peer; 
 _RECORD_WEIGHT = 500  # of a record without its text; a module's line in an evaluation is a fifth of it
 _FLUSH_S = 5.0
 _SETTLE_S = 1.0  # a digest that differs and stands still for less than this may be records on their way
+_ANSWERED = (PeerConflictError, PeerFailedError, PeerUnableError)  # by a peer that is in reach
 _DIFFERING_S = 5.0  # and one that moves is that of a busy mesh: it is not compared more often
 
 
@@ -114,19 +115,54 @@ class Replicator:
                 log.exception("could not compare records with %s", address)
 
     def compare(self, address: str) -> None:
-        """Fetch and merge every evaluation of which a peer knows something else.
+        """Fetch and merge every evaluation of which a peer knows something else, but for those that cannot be had.
 
         Raises:
-            PeerError, MalformedError, and what merging raises.
+            PeerError: it is out of reach. DiskFullError: here. MalformedError: its digests are none.
         """
         theirs = self._peers.digests(address)
         mine = self._ledger.store.digests()
-        for evaluation_id, digest in theirs.items():
+        differing = [name for name, digest in theirs.items() if mine.get(name) != digest]
+        gathered: list[Changes] = []
+        weight = 0
+        try:
+            for changes in self._records(address, differing):
+                gathered.append(changes)
+                weight += sum(map(_evaluation_weight, changes.evaluations)) + sum(map(_module_weight, changes.modules))
+                if weight >= MAX_TEXT:
+                    full, gathered, weight = gathered, [], 0
+                    self._merge(full)
+        finally:
+            self._merge(gathered)
+
+    def _records(self, address: str, evaluation_ids: Iterable[str]) -> Iterator[Changes]:
+        """One that its peer cannot give, or that cannot be read, keeps none of the others away."""
+        for evaluation_id in evaluation_ids:
             if self._stopped:
                 return
-            if mine.get(evaluation_id) != digest:
-                for changes in self._peers.records(address, evaluation_id, _PUSH_TIMEOUT_S):
-                    self._ledger.merge(changes, publish=False)
+            try:
+                yield from self._peers.records(address, evaluation_id, _PUSH_TIMEOUT_S)
+            except _ANSWERED as error:
+                log.info("%s does not give evaluation %s: %s", address, evaluation_id, error)
+            except PeerError:
+                raise
+            except TestmeshError as error:
+                log.warning("what %s knows of evaluation %s cannot be read: %s", address, evaluation_id, error)
+            except Exception:
+                log.exception("what %s knows of evaluation %s cannot be read", address, evaluation_id)
+
+    def _merge(self, gathered: list[Changes]) -> None:
+        """At once, as every merge costs a write to the disk; where that fails, one by one."""
+        evaluations = tuple(evaluation for changes in gathered for evaluation in changes.evaluations)
+        modules = tuple(record for changes in gathered for record in changes.modules)
+        try:
+            self._ledger.merge(Changes(evaluations, modules), publish=False)
+        except DiskFullError:
+            raise
+        except Exception:
+            log.exception("records of %d evaluations could not be merged at once", len(evaluations))
+            for changes in gathered if len(gathered) > 1 else ():
+                self._merge([changes])
 
     def stop(self) -> None:
         """Try once more to hand over what waits, for a few seconds, and end."""

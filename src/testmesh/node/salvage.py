@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from testmesh.errors import TestmeshError
 from testmesh.model import Evaluation, ModuleState, TestResult
-from testmesh.node.codec import unpack_tests
+from testmesh.node.codec import checked, unpack_tests
 from testmesh.node.replica import Changes, ModuleRecord, fingerprint, module_fingerprint
 from testmesh.node.sqlite_schema import STATE_COLUMNS, has_tables, make_tables, state_of, stored_evaluation
 
@@ -97,10 +97,10 @@ def _record(file: sqlite3.Connection, row: tuple[Any, ...]) -> ModuleRecord | No
     try:
         texts = [value.decode() if isinstance(value, bytes) else value for value in row[:-2]]
         state = state_of(texts)
-        _STATE.validate_python(state, strict=True)
+        checked(_STATE.validate_python(state, strict=True))
         if module_fingerprint(state, row[-2]) != row[-1]:
             return None
-        tests = _tests(file, row[:3]) if row[-2] else ()
+        tests = checked(_tests(file, row[:3]) if row[-2] else ())
     except (TestmeshError, ValidationError, ValueError, TypeError):
         return None
     return ModuleRecord(state, tests if len(tests) == row[-2] else ())

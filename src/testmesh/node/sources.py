@@ -1,15 +1,16 @@
 """Fetches an evaluation's repositories once its owner has acknowledged it, and settles what became of each."""
 
 import contextlib
+import errno
 import logging
 import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from testmesh.errors import DiskFullError, SourceError, SubmissionError, TestmeshError
+from testmesh.errors import DiskFullError, InfrastructureError, SourceError, SubmissionError, TestmeshError
 from testmesh.model import Evaluation, Project, Source
 from testmesh.node.archives import ArchiveStore
 from testmesh.node.copies import with_holders
@@ -28,6 +29,8 @@ from testmesh.testing.repository_url import parse_repository_url
 log = logging.getLogger(__name__)
 _AT_ONCE = 4
 _SETTLE_AGAIN_S = 5.0
+_AGAIN_S = 10.0  # after a fault of this node's own
+_TRIES = 6  # then it is final, as an evaluation must not wait for ever; a full disk is waited for
 
 
 def detect_projects(archive: Path, name: str, tests: Path | None, *, prefix: bool) -> tuple[Project, ...]:
@@ -36,6 +39,15 @@ def detect_projects(archive: Path, name: str, tests: Path | None, *, prefix: boo
         tree = opened.enter_context(ZipTree(archive))
         overlay = opened.enter_context(ZipTree(tests)) if tests is not None else None
         return detect(tree, name, overlay, prefix=prefix)
+
+
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """To fetch one source, for the owner that the evaluation names."""
+
+    evaluation: Evaluation
+    index: int
+    number: int = 1
 
 
 class SourceResolver:
@@ -60,6 +72,8 @@ class SourceResolver:
         self._live = live
         self._limits = ArchiveLimits(settings.max_upload, settings.max_unpacked, settings.max_entries)
         self._fetching: set[tuple[str, int, int]] = set()
+        self._waiting: list[_Try] = []  # for the next time
+        self._alarm: threading.Timer | None = None
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._fetchers = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="source")
@@ -74,32 +88,74 @@ class SourceResolver:
                 if source.is_resolved or place in self._fetching:
                     continue
                 self._fetching.add(place)
-            self._fetchers.submit(self._fetch, evaluation, index)
+            self._fetchers.submit(self._fetch, _Try(evaluation, index))
 
     def stop(self) -> None:
-        self._stopped.set()
+        with self._lock:
+            self._stopped.set()
+            if self._alarm is not None:
+                self._alarm.cancel()
         self._fetchers.shutdown(wait=False, cancel_futures=True)
 
-    def _fetch(self, evaluation: Evaluation, index: int) -> None:
+    def _fetch(self, this: "_Try") -> None:
+        evaluation, index = this.evaluation, this.index
+        done = False
         try:
             if self._is_wanted(evaluation, index):
-                self._settle_for_sure(evaluation, index, self._outcome(evaluation, evaluation.sources[index]))
+                resolved = self._outcome(this)
+                if resolved is not None:
+                    self._settle_for_sure(evaluation, index, resolved)
+                done = resolved is not None
+            else:
+                done = True
+        except Exception:  # of the store: then nothing could be settled either
+            log.exception("what became of %s is not known; it is tried again", evaluation.sources[index].url)
         finally:
             with self._lock:
-                self._fetching.discard((evaluation.id, evaluation.epoch, index))
+                if done:
+                    self._fetching.discard((evaluation.id, evaluation.epoch, index))
+                else:
+                    self._wait_for_next(replace(this, number=this.number + 1))
+
+    def _wait_for_next(self, this: "_Try") -> None:
+        """Under the lock. Nobody else's fetch waits meanwhile."""
+        self._waiting.append(this)
+        if self._alarm is None and not self._stopped.is_set():
+            self._alarm = threading.Timer(_AGAIN_S, self._try_again)
+            self._alarm.daemon = True
+            self._alarm.start()
+
+    def _try_again(self) -> None:
+        with self._lock:
+            waiting, self._waiting, self._alarm = self._waiting, [], None
+            if not self._stopped.is_set():
+                for this in waiting:
+                    self._fetchers.submit(self._fetch, this)
 
     def _is_wanted(self, evaluation: Evaluation, index: int) -> bool:
-        """By the newest record: it may have been cancelled or resolved since the fetch was asked for."""
-        newest = self._ledger.store.evaluation(evaluation.id) or evaluation
-        return not newest.cancelled and newest.finished_at is None and not newest.sources[index].is_resolved
+        """By the newest record: it may have been cancelled, resolved or handed over since the fetch was asked for."""
+        newest = self._ledger.store.evaluation(evaluation.id)
+        if newest is None or newest.pruned or newest.cancelled or newest.finished_at is not None:
+            return False
+        if (newest.owner, newest.epoch) != (self._settings.advertise, evaluation.epoch):
+            return False
+        return not newest.sources[index].is_resolved
 
-    def _outcome(self, evaluation: Evaluation, source: Source) -> Source:
+    def _outcome(self, this: "_Try") -> Source | None:
+        """What is final: the source, or why nobody can have it. None after a fault of this node's own: try again."""
+        source = this.evaluation.sources[this.index]
         try:
-            return self._fetched(evaluation, source)
-        except (SourceError, SubmissionError, DiskFullError) as error:
+            return self._fetched(this.evaluation, source)
+        except (SourceError, SubmissionError) as error:
             return replace(source, error=error.detail)
-        except Exception:
-            log.exception("fetching %s for evaluation %s failed", source.url, evaluation.id)
+        except Exception as error:
+            name = f"{source.url} of evaluation {this.evaluation.id}"
+            if _is_full(error):
+                log.warning("%s waits for room on the disk, or for another node: %s", name, error)
+                return None
+            log.exception("fetching %s failed, try %d", name, this.number)
+            if this.number < _TRIES:
+                return None
             return replace(source, error="This node could not fetch the repository; its log says why.")
 
     def _fetched(self, evaluation: Evaluation, source: Source) -> Source:
@@ -124,7 +180,7 @@ class SourceResolver:
             return None
         path = self._archives.path(evaluation.tests_archive)
         if path is None:  # without them the student's own tests would give the grade
-            raise SourceError("The staff's tests are not on the node that fetched the repository; submit it again.")
+            raise InfrastructureError("The staff's tests are not on this node; it needs them to plan what is run.")
         return path
 
     def _settle_for_sure(self, evaluation: Evaluation, index: int, resolved: Source) -> None:
@@ -160,3 +216,14 @@ class SourceResolver:
             except TestmeshError as error:
                 log.warning("evaluation %s goes on with its sources on this node alone: %s", evaluation.id, error)
         self._ledger.merge(Changes((settled,)), publish=True)
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether the disk had no room, whatever that was told as."""
+    while error is not None:
+        if isinstance(error, DiskFullError) or (
+            isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from testmesh.model import Evaluation, ModuleState, TestResult
-from testmesh.node.codec import EVALUATION, decode, encode, pack_tests
+from testmesh.node.codec import EVALUATION, checked, decode, encode, pack_tests
 from testmesh.node.replica import (
     Changes,
     ModuleRecord,
@@ -49,7 +49,13 @@ class Merged:
 
 
 def merge_into(writer: sqlite3.Connection, changes: Changes) -> Merged:
-    """Within a transaction of the caller. Raises DamagedError where what is stored cannot be read."""
+    """Within a transaction of the caller.
+
+    Raises:
+        DamagedError: what is stored cannot be read.
+        MalformedError: what is to be stored could not be read again; nothing of it is written.
+    """
+    checked(changes)
     merged = Merged()
     for evaluation in changes.evaluations:
         _merge_evaluation(writer, evaluation, merged)

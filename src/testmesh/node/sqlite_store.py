@@ -14,6 +14,7 @@ from typing import Any
 from testmesh.errors import TestmeshError
 from testmesh.model import Counts, Evaluation, ModuleState
 from testmesh.node import sqlite_totals
+from testmesh.node.codec import MOST_RECEIVED
 from testmesh.node.replica import Changes, ModuleRecord
 from testmesh.node.salvage import salvage
 from testmesh.node.service import ModuleTests
@@ -122,7 +123,8 @@ class SqliteStore:
 
     def highest_number(self) -> int:
         query = "SELECT coalesce(max(number), 0) FROM evaluations"
-        return self._file.read(lambda reader: int(reader.execute(query).fetchone()[0]))
+        highest = self._file.read(lambda reader: int(reader.execute(query).fetchone()[0]))
+        return min(highest, MOST_RECEIVED - 1)  # whatever a peer said, the next one is taken by all
 
     def unfinished(self) -> list[Evaluation]:
         return self._evaluations("stage = 0 ORDER BY submitted_at, id")

@@ -43,6 +43,9 @@ class CopyTaker:
     def take(self, message: Replicate) -> None:
         """Fetch what is named, merge what came: both are on the disk when this returns.
 
+        Of an evaluation that has ended a promise is about its files only. Its end comes with its results, or after
+        them: known without, it would stop who runs them. So it is not merged here; the sender tells who holds it.
+
         Raises:
             ConflictError: a promise is asked for, and another submission has the id here.
             DiskFullError, InfrastructureError.
@@ -55,10 +58,12 @@ class CopyTaker:
             with self._claims.hold(evaluation.id, evaluation.body_digest), self._archives.keeping(message.archives):
                 self._check_known(evaluation)
                 self._fetch(message)
-                self._check_known(evaluation)  # it may have come meanwhile
-                # As a holder, so that somebody can go on should the sender die before it tells who has copies.
-                kept = with_holders(evaluation, self._address)
-                self._ledger.merge(replace(message.changes, evaluations=(kept,)), publish=False)
+                known = self._check_known(evaluation)  # it may have come meanwhile
+                kept = evaluation if evaluation.finished_at is None else known
+                if kept is not None:
+                    # As a holder, so that somebody can go on should the sender die before it tells who has copies.
+                    kept = with_holders(kept, self._address)
+                    self._ledger.merge(replace(message.changes, evaluations=(kept,)), publish=False)
 
     def held(self, asked: ArchivesAsked) -> ArchivesHeld:
         """From the disk, the content checked; as much as can be looked at in a moment."""
@@ -80,7 +85,9 @@ class CopyTaker:
         if archives and self._is_full() and any(self._archives.path(digest) is None for digest in archives):
             raise DiskFullError("This node's disk is full.")
 
-    def _check_known(self, evaluation: Evaluation) -> None:
+    def _check_known(self, evaluation: Evaluation) -> Evaluation | None:
+        """What is known of it here."""
         known = self._ledger.store.evaluation(evaluation.id)
         if known is not None and known.body_digest != evaluation.body_digest:
             raise ConflictError(KEY_USED)
+        return known

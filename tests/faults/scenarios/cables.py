@@ -6,20 +6,12 @@ from tests.faults.cluster import Cluster
 from tests.faults.cluster_node import ClusterNode
 from tests.faults.corpus import FAILING, PASSING, mixed, sleepers, sleeping, work
 from tests.faults.model import scenario
-from tests.faults.scenarios.process import GONE, SILENT
+from tests.faults.scenarios.process import GONE, SILENT, nobody_died
 from tests.faults.switch import Rule
 
 _PROJECT = 20_000_000  # bytes
 _SLOW = 600_000.0  # bytes per second: the project takes 33 s
 _LATE = Rule(delay=(0.05, 0.35), duplicate=0.2)
-
-
-def nobody_died(cluster: Cluster) -> None:
-    """E to the letter, also where the cable was cut for the whole 2 s that are no death."""
-    numbers = {node.address: node.number for node in cluster.nodes}
-    for node in cluster.nodes:
-        for death in node.deaths():
-            cluster.break_("E", f"node {node.number} declared node {numbers.get(death.address)} dead")
 
 
 def knows(node: ClusterNode, *others: ClusterNode) -> bool:

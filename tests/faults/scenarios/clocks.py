@@ -14,9 +14,8 @@ from tests.faults.cluster import Cluster
 from tests.faults.cluster_node import ClusterNode
 from tests.faults.corpus import PASSING, Expected, Work, mixed, sleepers, work
 from tests.faults.model import scenario
-from tests.faults.scenarios.cables import nobody_died
 from tests.faults.scenarios.clock import HOUR
-from tests.faults.scenarios.process import GONE
+from tests.faults.scenarios.process import GONE, nobody_died
 from tests.support.mesh import zip_of
 from tests.support.wheels import make_project
 

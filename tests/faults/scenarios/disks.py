@@ -215,8 +215,8 @@ def spoilt_archive(cluster: Cluster) -> None:
 
 def _some_history(cluster: Cluster) -> None:
     """Enough records for a database of several pages."""
-    for at in (0, 1, 2):
-        cluster.wait_ended(cluster.submit(work(PASSING, FAILING, projects=2), at=at))
+    for at in (0, 1):
+        cluster.wait_ended(cluster.submit(work(PASSING, FAILING, projects=3), at=at))
 
 
 def _expect_mended(cluster: Cluster, number: int, name: str) -> None:

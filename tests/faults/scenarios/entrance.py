@@ -113,6 +113,7 @@ def ask_while(
     "client",
     "each node in turn is killed, the first and the owner too, while 200 requests a time come through Nginx",
     nodes=4,
+    needs=("nginx",),
 )
 def entrance_kill(cluster: Cluster) -> None:
     with entrance(cluster) as through:
@@ -129,6 +130,7 @@ def entrance_kill(cluster: Cluster) -> None:
     "client",
     "each node in turn gets SIGTERM and is started again, while 200 requests a time come through Nginx",
     nodes=4,
+    needs=("nginx",),
 )
 def entrance_rolling(cluster: Cluster) -> None:
     with entrance(cluster) as through, ThreadPoolExecutor(1) as hands:
@@ -146,6 +148,7 @@ def entrance_rolling(cluster: Cluster) -> None:
     "entrance-upload",
     "client",
     "the node that takes an upload through Nginx is killed in the middle of it; the client sends it again",
+    needs=("nginx",),
 )
 def entrance_upload(cluster: Cluster) -> None:
     given = work(PASSING, ballast=_BALLAST)

@@ -26,7 +26,6 @@ from tests.faults.model import scenario
 from tests.faults.switch import Rule
 from tests.support.mesh import children
 
-SEED = 20261121  # where the command gives none
 _SHORTEST_S, _LONGEST_S = 0.5, 8.0
 _REST_S = 3.0  # a node that came back is let alone for so long
 _CLIENT_PATIENCE_S, _CLIENT_WAITS_S = 120.0, 15.0
@@ -339,8 +338,8 @@ def _each(do: Callable[[ClusterNode], None], nodes: Iterable[ClusterNode]) -> No
 
 
 def _run(cluster: Cluster, *, rounds: int, faults: int, submissions: int, every: float) -> None:
-    seed: int = getattr(cluster, "seed", SEED)
-    Nemesis(cluster, seed, draw(seed, len(cluster.nodes), rounds, faults, submissions, every)).run()
+    schedule = draw(cluster.seed, len(cluster.nodes), rounds, faults, submissions, every)
+    Nemesis(cluster, cluster.seed, schedule).run()
 
 
 @scenario(

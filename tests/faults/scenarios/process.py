@@ -8,6 +8,14 @@ GONE = (0.0, 2.0)  # seconds until a process that ended is noticed
 SILENT = (3.0, 5.0)  # until a node is that says nothing
 
 
+def nobody_died(cluster: Cluster) -> None:
+    """E to the letter, also where the cable was cut for the whole 2 s that are no death."""
+    numbers = {node.address: node.number for node in cluster.nodes}
+    for node in cluster.nodes:
+        for death in node.deaths():
+            cluster.break_("E", f"node {node.number} declared node {numbers.get(death.address)} dead")
+
+
 @scenario("kill-worker", "process", "kill -9 of a node that runs modules of another's evaluation", is_short=True)
 def kill_worker(cluster: Cluster) -> None:
     evaluation = cluster.submit(sleepers(8))
@@ -34,6 +42,7 @@ def stop_short(cluster: Cluster) -> None:
     cluster.hold(2.0)
     cluster.go_on(1)
     cluster.wait_ended(evaluation)
+    nobody_died(cluster)
 
 
 @scenario("stop-30s", "process", "a node's machine stands still for 30 s: it is declared dead, and comes back")

@@ -27,15 +27,27 @@ from testmesh.errors import (
     PeerUnableError,
     TestmeshError,
 )
+from testmesh.model import Counts, ModuleResult, Verdict
 from testmesh.node.archives import ArchiveStore
 from testmesh.node.claims import Claims
 from testmesh.node.fetching import ArchiveFetcher
 from testmesh.node.http_peers import HttpPeers
 from testmesh.node.ledger import Ledger
-from testmesh.node.messages import ArchivesAsked, ArchivesHeld, FetchOrder, FetchProgress, Replicate
+from testmesh.node.messages import (
+    ArchivesAsked,
+    ArchivesHeld,
+    AttemptReport,
+    AttemptReports,
+    FetchOrder,
+    FetchProgress,
+    Load,
+    Replicate,
+    Task,
+)
 from testmesh.node.replica import Changes
 from testmesh.node.store import MemoryStore
 from testmesh.node.taking import CopyTaker
+from testmesh.node.wire import REPORTS
 from testmesh.signing import RequestVerifier
 
 SECRET = "a-secret-of-the-tests"
@@ -52,13 +64,18 @@ class Serving:
         self.ledger = Ledger(MemoryStore())
         self.fetcher = ArchiveFetcher(self.archives, self.peers, lambda: ())
         self.failure: TestmeshError | None = None
+        self.taken: list[AttemptReports] = []
         app = Flask(__name__)
         self._server = make_server("127.0.0.1", 0, app, threaded=True)
         self.address = f"127.0.0.1:{self._server.port}"
         self.taker = CopyTaker(self.address, self.ledger, self.archives, self.fetcher, Claims(), lambda: False)
         blueprint = internal_blueprint(RequestVerifier(SECRET, self.address))
         service = SimpleNamespace(
-            archive=self.archive, fetch_archives=self.fetch, held_archives=self.taker.held, store_copy=self.store_copy
+            archive=self.archive,
+            fetch_archives=self.fetch,
+            held_archives=self.taker.held,
+            store_copy=self.store_copy,
+            take_reports=self.taken.append,
         )
         register_peer_routes(blueprint, cast(PeerService, service), lambda: None)
         app.register_blueprint(blueprint)
@@ -167,6 +184,32 @@ def test_why_a_copy_is_refused_comes_over_the_wire(
         holder.peers.fetch_archives(holder.address, FetchOrder((DIGEST,), "x:1"))
     with pytest.raises(seen):
         holder.peers.replicate(holder.address, Replicate(Changes(), promise=True), 10.0)
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        (b'"passed":7', b'"passed":7'),
+        (b'"passed":7', b'"passed":9223372036854775808'),
+        (b'"time":0.5', b'"time":NaN'),
+        (b'"time":0.5', b'"time":-Infinity'),
+        (b'"verdict":"passed"', b'"verdict":"running"'),
+        (b'"attempt":1', b'"attempt":-1'),
+    ],
+)
+def test_a_signed_report_with_what_no_worker_says_is_refused(holder: Serving, was: bytes, becomes: bytes) -> None:
+    result = ModuleResult(Verdict.PASSED, Counts(7), 0.5)
+    reports = AttemptReports("b:1", (AttemptReport("e1", Task("p", "t", 0, 1), "b:1", result),), Load(1, 0, 0))
+    body = REPORTS.dump_json(reports)
+    assert body.count(was) == 1
+    sent = body.replace(was, becomes)
+    if was == becomes:
+        holder.peers._call("POST", holder.address, "/results", sent)
+        assert holder.taken == [reports]
+        return
+    with pytest.raises(PeerError, match="400"):
+        holder.peers._call("POST", holder.address, "/results", sent)
+    assert holder.taken == []
 
 
 def fetch_all(taker: Serving, order: FetchOrder) -> None:

@@ -345,3 +345,14 @@ def test_only_digests_name_archives(store: ArchiveStore, name: str) -> None:
     for use in (store.path, store.drop, lambda digest: store.fetch(digest, never)):
         with pytest.raises(MalformedError):
             use(name)
+
+
+def test_when_it_was_stored_and_last_asked_for_is_known(store: ArchiveStore) -> None:
+    path = store.fetch(DIGEST, writing(CONTENT))
+    assert store.used_at(DIGEST) is None
+    os.utime(path, (1.0, 1000.0))
+    assert store.age(DIGEST, 1500.0) == 500.0
+    store.path(DIGEST)
+    assert store.used_at(DIGEST) is not None
+    store.drop(DIGEST)
+    assert (store.age(DIGEST, 1500.0), store.used_at(DIGEST)) == (0.0, None)

@@ -1,13 +1,17 @@
 """An evaluation's archives go when nobody needs them any more, and never before."""
 
 import hashlib
+import os
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from testmesh.clock import FakeClock
 from testmesh.model import Counts, Evaluation, ModuleState, Verdict
+from testmesh.node import cleaner as module
 from testmesh.node.archives import ArchiveStore
 from testmesh.node.cleaner import Cleaner
 from testmesh.node.ledger import Ledger
@@ -88,3 +92,79 @@ def test_what_was_pruned_before_the_start_is_cleaned_then_and_what_nobody_names_
     cleaner = place.cleaner()
     cleaner.stop()
     assert place.archives.held() == {unnamed}
+
+
+class TestWhatNobodyNames:
+    """Archives that this node fetched for a submission that was refused in the end."""
+
+    @pytest.fixture
+    def clock(self) -> FakeClock:
+        return FakeClock(time.monotonic(), time.time())
+
+    @pytest.fixture
+    def cleaner(self, place: Place, clock: FakeClock) -> Iterator[Cleaner]:
+        path = place.archives.path(place.digest)
+        assert path is not None
+        os.utime(path, (1.0, clock.wall() - module._OLD_S))
+        clock.advance(60)
+        found = Cleaner(ME, place.ledger, place.archives, place.forgotten.append, clock)
+        yield found
+        found.stop()
+
+    def test_it_goes_when_it_is_old_and_was_unnamed_for_long(
+        self, place: Place, cleaner: Cleaner, clock: FakeClock
+    ) -> None:
+        cleaner.sweep_unnamed()
+        clock.advance(module._UNNAMED_S - 1)
+        cleaner.sweep_unnamed()
+        assert place.archives.held() == {place.digest}
+        clock.advance(1)
+        cleaner.sweep_unnamed()
+        assert place.archives.held() == set()
+
+    def test_a_jump_of_the_clock_alone_removes_nothing(self, place: Place, cleaner: Cleaner, clock: FakeClock) -> None:
+        for _ in range(3):
+            cleaner.sweep_unnamed()
+            clock.jump(10 * module._OLD_S)
+        assert place.archives.held() == {place.digest}
+
+    def test_a_young_one_stays(self, place: Place, cleaner: Cleaner, clock: FakeClock) -> None:
+        young = place.take(b"just fetched")
+        for _ in range(3):
+            cleaner.sweep_unnamed()
+            clock.advance(module._UNNAMED_S)
+        assert place.archives.held() == {young}
+
+    def test_one_that_is_named_meanwhile_stays_and_so_does_one_that_was(
+        self, place: Place, cleaner: Cleaner, clock: FakeClock
+    ) -> None:
+        cleaner.sweep_unnamed()
+        place.ledger.merge(Changes((place.named("e1"),)), publish=False)
+        for _ in range(3):
+            clock.advance(module._UNNAMED_S)
+            cleaner.sweep_unnamed()
+        assert place.archives.held() == {place.digest}
+
+    def test_one_that_is_being_taken_stays(self, place: Place, cleaner: Cleaner, clock: FakeClock) -> None:
+        with place.archives.keeping([place.digest]):
+            for _ in range(3):
+                cleaner.sweep_unnamed()
+                clock.advance(module._UNNAMED_S)
+        assert place.archives.held() == {place.digest}
+
+    def test_one_that_was_just_asked_for_stays(
+        self, place: Place, cleaner: Cleaner, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """By a peer whose records are still on their way, perhaps."""
+        cleaner.sweep_unnamed()
+        clock.advance(module._UNNAMED_S)
+        monkeypatch.setattr(place.archives, "used_at", lambda _: clock.monotonic())
+        cleaner.sweep_unnamed()
+        assert place.archives.held() == {place.digest}
+
+    def test_it_is_looked_for_now_and_then(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, seconds in (("_LOOK_EVERY_S", 0.01), ("_UNNAMED_S", 0.0), ("_OLD_S", 0.0)):
+            monkeypatch.setattr(module, name, seconds)
+        cleaner = place.cleaner()
+        until(lambda: not place.archives.held())
+        cleaner.stop()

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from testmesh.clock import FakeClock, SystemClock
-from testmesh.errors import ArchiveAwayError, PeerError, PeerUnableError
-from testmesh.model import Evaluation
+from testmesh.errors import ArchiveAwayError, InfrastructureError, PeerError, PeerUnableError
+from testmesh.model import Evaluation, Pruned
 from testmesh.node import copier as module
 from testmesh.node.copier import Copier
 from testmesh.node.durable import DurableCopies
@@ -180,8 +180,14 @@ class TestLooking:
 
     def test_what_was_pruned_is_nobodys_concern(self, room: Room) -> None:
         room.add(held(holders=(ME,)))
-        pruned = replace(held(holders=(ME,)), sources=())
-        room.copier._changed(Changes((pruned,)), False)
+        room.add(replace(held(holders=(ME,)), pruned=Pruned()))
+        room.copier.look(finished_too=True)
+        assert room.mesh.copied == []
+
+    def test_what_is_told_in_the_wrong_order_is_looked_at_as_it_is(self, room: Room) -> None:
+        older = held(holders=(ME,))
+        room.add(older, held(holders=(A, ME)))
+        room.copier._changed(Changes((older,)), False)
         room.copier.look(finished_too=True)
         assert room.mesh.copied == []
 
@@ -325,6 +331,23 @@ class TestTheThread:
         finally:
             fresh.stop()
         assert not fresh._thread.is_alive()
+
+    def test_a_store_that_cannot_be_read_at_the_start_is_read_later(
+        self, running: Room, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "_PERIOD_S", 0.05)
+        newest = running.ledger.store.newest
+        failures = [InfrastructureError("disk I/O error")]
+
+        def fails_once(limit: int, after: str | None = None) -> list[Evaluation]:
+            if failures:
+                raise failures.pop()
+            return newest(limit, after)
+
+        monkeypatch.setattr(running.ledger.store, "newest", fails_once)
+        running.copier._bundles.clear()
+        running.copier.start()
+        until(lambda: len(running.copier._bundles) == 250)
 
     def test_ended_evaluations_follow_later(self, running: Room, clock: FakeClock) -> None:
         copier = running.copier

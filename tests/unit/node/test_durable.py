@@ -84,6 +84,12 @@ def test_the_first_peers_fetch_the_archives_and_get_the_record(durable: DurableC
     assert peers.messages[0][1] == Replicate(Changes((HELD,)), (ARCHIVE,), ME, promise=True)
 
 
+def test_one_that_has_ended_never_looks_open_to_who_takes_its_files(durable: DurableCopies, peers: Peers) -> None:
+    ended = evaluation(holders=(ME,), finished_at=9.0, eval_time=1.0)
+    durable.copy_to(ended, durable.to("a:1"))
+    assert [message.changes.evaluations for _, message in peers.messages] == [(ended,)]
+
+
 @pytest.mark.parametrize("error", [PeerError("away"), PeerUnableError("507"), InfrastructureError("no disk")])
 def test_where_one_fails_the_next_is_asked(durable: DurableCopies, peers: Peers, error: Exception) -> None:
     peers.errors["a:1"] = error

@@ -1,6 +1,7 @@
 """Peers of earlier runs are found again, whatever became of the file, and however long they were away."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ def test_what_was_added_is_there_after_a_restart_but_the_node_itself(tmp_path: P
     known.add(peer(1))
     known.add(peer(2))
     known.add(ME)
+    known.stop()
     assert KnownPeers(tmp_path / "peers.json", ME).addresses() == {peer(1), peer(2)}
 
 
@@ -42,6 +44,7 @@ def test_a_damaged_file_is_set_aside_and_the_node_starts(
     assert (tmp_path / "peers.json.damaged").read_bytes() == content
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     known.add(peer(1))
+    known.stop()
     assert json.loads(file.read_text()) == [peer(1)]
 
 
@@ -51,7 +54,9 @@ def test_a_folder_in_its_place_is_set_aside_too_and_again(tmp_path: Path) -> Non
         (file / "inside").mkdir(parents=True)
         assert KnownPeers(file, ME).addresses() == frozenset()
         assert not file.exists()
-    KnownPeers(file, ME).add(peer(1))
+    known = KnownPeers(file, ME)
+    known.add(peer(1))
+    known.stop()
     assert file.is_file()
 
 
@@ -61,6 +66,7 @@ def test_the_list_is_bounded_and_the_oldest_goes(tmp_path: Path) -> None:
         known.add(peer(number))
     known.add(peer(0))  # it joined again: not the oldest any more
     known.add(peer(9999))
+    known.stop()
     for found in (known, KnownPeers(tmp_path / "peers.json", ME)):
         assert len(found.addresses()) == module._MOST
         assert {peer(0), peer(2), peer(9999)} <= found.addresses()
@@ -70,8 +76,37 @@ def test_the_list_is_bounded_and_the_oldest_goes(tmp_path: Path) -> None:
 def test_a_disk_that_takes_nothing_is_told_and_no_more(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     known = KnownPeers(tmp_path / "missing" / "peers.json", ME)
     known.add(peer(1))
+    known.stop()
     assert known.addresses() == {peer(1)}
     assert "could not write" in caplog.text
+
+
+def test_nobody_waits_for_a_disk_that_stands_still_and_what_comes_meanwhile_is_written_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes: list[list[str]] = []
+    begun, moves = threading.Event(), threading.Event()
+    write_text = Path.write_text
+
+    def slow(path: Path, content: str, encoding: str) -> int:
+        writes.append(json.loads(content))
+        begun.set()
+        assert moves.wait(30)
+        return write_text(path, content, encoding)
+
+    monkeypatch.setattr(Path, "write_text", slow)
+    known = KnownPeers(tmp_path / "peers.json", ME)
+    known.add(peer(1))
+    assert begun.wait(30)
+    for number in range(2, 9):
+        known.add(peer(number))
+    assert len(known.addresses()) == 8
+    assert not (tmp_path / "peers.json").exists()
+    moves.set()
+    known.stop()
+    everybody = [peer(number) for number in range(1, 9)]
+    assert writes == [[peer(1)], everybody]
+    assert json.loads((tmp_path / "peers.json").read_text()) == everybody
 
 
 class TestReunion:

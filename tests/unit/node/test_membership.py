@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from testmesh.node.membership import (
+from testmesh.node.membership import Membership, MembershipConfig
+from testmesh.node.membership_events import (
     AddressTaken,
     Effect,
     Event,
@@ -17,8 +18,6 @@ from testmesh.node.membership import (
     Leave,
     Member,
     MemberChanged,
-    Membership,
-    MembershipConfig,
     PingAnswered,
     PingFailed,
     SendIndirectPing,
@@ -518,3 +517,48 @@ class TestGossip:
         membership.handle(Heard((replace(A, incarnation=5),)), NOW)
 
         assert membership.gossip() == (ME, replace(A, incarnation=5))
+
+
+class TestFarAhead:
+    """A member that is told to have been refuted millions of times: an address could not be used any more."""
+
+    LIE = replace(A, incarnation=2**53 - 1, health=Health.SUSPECT)
+
+    def test_others_do_not_believe_it_but_ask_itself(self) -> None:
+        membership = knowing(A)
+        (asks,) = membership.handle(Heard((self.LIE,)), NOW)
+        assert isinstance(asks, SendPing)
+        assert asks.address == A.address
+        assert membership.member(A.address) == A
+        assert membership.handle(Heard((self.LIE,)), NOW) == []  # it is being asked
+        assert membership.handle(PingAnswered(A.address, (A,)), NOW) == []
+        assert membership.member(A.address) == A
+
+    def test_nor_does_who_does_not_know_it(self) -> None:
+        membership = knowing()
+        (asks,) = membership.handle(Heard((self.LIE,)), NOW)
+        assert isinstance(asks, SendPing)
+        assert membership.handle(PingFailed(A.address, refused=False), NOW) == []
+        assert membership.member(A.address) is None
+
+    def test_itself_keeps_an_incarnation_that_others_believe(self) -> None:
+        itself = Membership(A, (), CONFIG, random.Random(1))
+        itself.handle(Heard((self.LIE,)), NOW)
+        assert itself.me == A
+        itself.handle(Heard((replace(A, incarnation=2**20, health=Health.SUSPECT),)), NOW)
+        other = knowing(A)
+        other.handle(PingAnswered(A.address, (itself.me,)), NOW)
+        assert other.member(A.address) == replace(A, incarnation=2**20 + 1)
+
+    def test_a_node_that_truly_is_so_far_is_believed_when_it_says_so_itself(self) -> None:
+        membership, far = knowing(), replace(A, incarnation=3 * 2**20)
+        (asks,) = membership.handle(Heard((far,)), NOW)
+        assert isinstance(asks, SendPing)
+        membership.handle(PingAnswered(A.address, (far, replace(B, incarnation=2**40))), NOW)
+        assert membership.member(A.address) == far
+        assert membership.member(B.address) is None
+
+    def test_a_node_that_has_left_asks_nobody(self) -> None:
+        membership = knowing(A)
+        membership.handle(Leave(), NOW)
+        assert membership.handle(Heard((self.LIE,)), NOW) == []

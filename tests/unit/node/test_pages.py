@@ -2,12 +2,16 @@
 
 import pytest
 
-from testmesh.errors import NotFoundError
+from testmesh.errors import NotFoundError, PeerFailedError
 from testmesh.model import ModuleState, TestResult, Verdict
 from testmesh.node.batching import MAX_RECORDS, MAX_TEXT
+from testmesh.node.codec import encode
+from testmesh.node.http_peers import HttpPeers
+from testmesh.node.messages import Page
 from testmesh.node.pages import page_of
 from testmesh.node.replica import Changes, ModuleRecord
 from testmesh.node.store import MemoryStore
+from testmesh.node.wire import PAGE
 from tests.support.records import evaluation
 
 
@@ -43,11 +47,28 @@ def test_an_unknown_evaluation_is_not_found() -> None:
         page_of(MemoryStore(), "e1", 0)
 
 
-def test_an_end_is_told_on_the_last_page_only() -> None:
+def test_the_record_comes_after_all_results_so_that_nobody_takes_over_what_has_ended() -> None:
     store = MemoryStore()
     modules = tuple(ModuleRecord(ModuleState("e1", "p", f"t{i:03}", Verdict.PASSED)) for i in range(MAX_RECORDS + 1))
-    store.merge(Changes((evaluation("e1", finished_at=9.0),), modules))
+    ended = evaluation("e1", finished_at=9.0)
+    store.merge(Changes((ended,), modules))
     first = page_of(store, "e1", 0)
     assert first.following is not None
     last = page_of(store, "e1", first.following)
-    assert [page.changes.evaluations[0].finished_at for page in (first, last)] == [None, 9.0]
+    assert [page.changes.evaluations for page in (first, last)] == [(), (ended,)]
+
+
+def test_modules_are_told_though_their_record_is_not_there() -> None:
+    store = MemoryStore()
+    record = ModuleRecord(ModuleState("e1", "p", "t"))
+    store.merge(Changes((), (record,)))
+    assert page_of(store, "e1", 0) == Page(Changes((), (record,)))
+
+
+def test_pages_that_do_not_go_on_are_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = [Page(Changes(), following=200), Page(Changes(), following=200)]
+    peers = HttpPeers("secret")
+    monkeypatch.setattr(peers, "_call", lambda *_, **__: encode(PAGE, answers.pop(0)))
+    with pytest.raises(PeerFailedError):
+        list(peers.records("a:1", "e1", 1.0))
+    assert answers == []

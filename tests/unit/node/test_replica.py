@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import reduce
+from itertools import permutations
 
 import pytest
 from hypothesis import given, settings
@@ -92,7 +93,8 @@ class TestEvaluations:
         assert merged.cancelled == any(e.cancelled for e in three)
         assert (merged.finished_at is None) == all(e.finished_at is None for e in three)
         for index, source in enumerate(merged.sources):
-            assert source.is_resolved == any(e.sources[index].is_resolved for e in three)
+            believed = [e for e in three if e.finished_at is not None] or three
+            assert source.is_resolved == any(e.sources[index].is_resolved for e in believed)
 
     @settings(deadline=None)
     @given(st.lists(some.evaluations, min_size=2, max_size=2).map(one_id))
@@ -121,6 +123,38 @@ class TestEvaluations:
     def test_the_higher_epoch_drives(self) -> None:
         a, b = evaluation(owner="z:1", epoch=1), evaluation(owner="a:1", epoch=2)
         assert merge_evaluations(a, b).owner == "a:1"
+
+    def test_what_one_owner_could_not_have_another_had(self) -> None:
+        url = Source(SourceKind.REPOSITORY, "r", url="https://github.com/o/r")
+        error, archive = replace(url, error="no room", epoch=0), replace(url, archive="a" * 64, epoch=1)
+        for order in ((error, archive), (archive, error)):
+            merged = reduce(merge_evaluations, [evaluation(sources=(source,)) for source in order])
+            assert merged.sources == (archive,)
+
+    @pytest.mark.parametrize("known", [{"error": "no room"}, {}])
+    def test_what_is_fetched_for_one_that_has_ended_without_comes_too_late(self, known: dict[str, str]) -> None:
+        """Its modules were not run, and nobody runs them any more."""
+        url = Source(SourceKind.REPOSITORY, "r", url="https://github.com/o/r")
+        ended = evaluation(sources=(replace(url, **known),), finished_at=9.0)  # type: ignore[arg-type]
+        late = evaluation(sources=(replace(url, archive="a" * 64, epoch=1),), epoch=1)
+        for order in ((ended, late), (late, ended)):
+            merged = reduce(merge_evaluations, order)
+            assert (merged.sources, merged.finished_at, merged.epoch) == (ended.sources, 9.0, 1)
+
+    def test_a_token_is_erased_at_the_end_in_whatever_order_that_is_heard(self) -> None:
+        url = Source(SourceKind.REPOSITORY, "r", url="https://github.com/o/r")
+        fetched = evaluation(sources=(replace(url, archive="a" * 64),))
+        waiting, ended = evaluation(sources=(url,), sealed_token="t"), evaluation(sources=(url,), finished_at=9.0)
+        for order in permutations((fetched, waiting, ended)):
+            assert reduce(merge_evaluations, order).sealed_token is None
+
+    def test_of_two_ends_that_which_had_the_archive_tells_the_sources(self) -> None:
+        url = Source(SourceKind.REPOSITORY, "r", url="https://github.com/o/r")
+        failed = evaluation(sources=(replace(url, error="no room"),), finished_at=9.0)
+        ran = evaluation(sources=(replace(url, archive="a" * 64, epoch=1),), epoch=1, finished_at=11.0)
+        for order in ((failed, ran), (ran, failed)):
+            merged = reduce(merge_evaluations, order)
+            assert (merged.sources, merged.finished_at) == (ran.sources, 9.0)
 
     def test_a_resolved_source_stays_and_of_two_the_lower_epoch(self) -> None:
         url = Source(SourceKind.REPOSITORY, "r", url="https://github.com/o/r")

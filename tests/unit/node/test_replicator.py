@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from testmesh.errors import MalformedError, PeerError
+from testmesh.errors import DiskFullError, MalformedError, PeerError, PeerFailedError
 from testmesh.model import ModuleState, TestResult, Verdict
 from testmesh.node import replicator as module
 from testmesh.node.ledger import Ledger
@@ -57,7 +57,10 @@ class Peers:
         return self._meet(address, "digests").digests()
 
     def records(self, address: str, evaluation_id: str, timeout: float) -> Iterator[Changes]:
-        yield self._meet(address, evaluation_id).records(evaluation_id)
+        found = self._meet(address, evaluation_id).records(evaluation_id)
+        if evaluation_id in self.errors:
+            raise self.errors[evaluation_id]
+        yield found
 
     def tries(self, address: str) -> int:
         return sum(asked == address for asked, _ in self.asked)
@@ -240,6 +243,67 @@ class TestComparing:
         finally:
             other.stop()
         assert ledger.store.digests() == theirs.store.digests()
+
+    @pytest.mark.parametrize("error", [PeerFailedError("404"), MalformedError("not so"), ValueError("unforeseen")])
+    def test_one_evaluation_that_cannot_be_had_keeps_no_other_away(
+        self, ledger: Ledger, replicator: Replicator, peers: Peers, error: Exception
+    ) -> None:
+        peers.store("a:1").merge(Changes((evaluation("e1"), evaluation("e2"), evaluation("e3"))))
+        peers.errors["e2"] = error
+        replicator.compare("a:1")
+        assert {e.id for e in ledger.store.newest(10)} == {"e1", "e3"}
+
+    def test_a_peer_out_of_reach_is_given_up_and_what_came_is_kept(
+        self, ledger: Ledger, replicator: Replicator, peers: Peers
+    ) -> None:
+        ids = [f"e{number}" for number in range(5)]
+        peers.store("a:1").merge(Changes(tuple(map(evaluation, ids))))
+        second, third = list(peers.store("a:1").digests())[1:3]
+        peers.errors[second] = PeerError("away")
+        with pytest.raises(PeerError):
+            replicator.compare("a:1")
+        assert len(ledger.store.newest(10)) == 1
+        assert ("a:1", third) not in peers.asked
+
+    def test_a_long_history_is_merged_in_few_writes_of_a_bounded_size(
+        self, ledger: Ledger, replicator: Replicator, peers: Peers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "MAX_TEXT", 10 * module._evaluation_weight(evaluation()))
+        peers.store("a:1").merge(Changes(tuple(evaluation(f"e{number}") for number in range(25))))
+        heard: list[int] = []
+        ledger.subscribe(lambda changes, _: heard.append(len(changes.evaluations)))
+        replicator.compare("a:1")
+        assert heard == [10, 10, 5]
+
+    def test_one_record_that_cannot_be_merged_keeps_no_other_away(
+        self, ledger: Ledger, replicator: Replicator, peers: Peers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        merge = ledger.store.merge
+
+        def refuse(changes: Changes) -> Changes:
+            if "e2" in changes.evaluation_ids():
+                raise OverflowError("too large for the database")
+            return merge(changes)
+
+        monkeypatch.setattr(ledger.store, "merge", refuse)
+        peers.store("a:1").merge(Changes(tuple(evaluation(f"e{number}") for number in range(4))))
+        replicator.compare("a:1")
+        assert {e.id for e in ledger.store.newest(10)} == {"e0", "e1", "e3"}
+
+    def test_with_a_full_disk_nothing_is_merged_one_by_one(
+        self, ledger: Ledger, replicator: Replicator, peers: Peers, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tries: list[Changes] = []
+
+        def refuse(changes: Changes) -> Changes:
+            tries.append(changes)
+            raise DiskFullError("no room")
+
+        monkeypatch.setattr(ledger.store, "merge", refuse)
+        peers.store("a:1").merge(Changes(tuple(evaluation(f"e{number}") for number in range(4))))
+        with pytest.raises(DiskFullError):
+            replicator.compare("a:1")
+        assert len(tries) == 1
 
     def test_a_digest_that_differs_and_stands_still_is_compared(
         self, ledger: Ledger, replicator: Replicator, peers: Peers, monkeypatch: pytest.MonkeyPatch

@@ -206,3 +206,18 @@ def test_what_is_promised_is_not_dropped_before_the_record_says_so(room: Room) -
     assert room.archives.held() == {DIGEST}
     room.archives.drop(DIGEST)
     assert room.archives.held() == set()
+
+
+def test_the_files_of_one_that_has_ended_are_taken_and_its_end_comes_with_its_results(room: Room) -> None:
+    room.taker.take(promise(submitted(finished_at=9.0)))
+    assert room.archives.held() == {DIGEST}
+    assert room.kept() is None
+
+
+@pytest.mark.parametrize("known_end", [None, 9.0])
+def test_who_knows_one_that_has_ended_promises_by_what_it_knows(room: Room, known_end: float | None) -> None:
+    room.ledger.merge(Changes((submitted(finished_at=known_end),)), publish=False)
+    room.taker.take(promise(submitted(finished_at=9.0)))
+    kept = room.kept()
+    assert kept is not None
+    assert (kept.holders, kept.finished_at) == (("entrance:1", ME), known_end)
