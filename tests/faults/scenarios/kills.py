@@ -420,7 +420,7 @@ def _is_waiting(cluster: Cluster, evaluation: str, at: int) -> bool:
 
 
 def _wait_holding(cluster: Cluster, evaluation: str, number: int) -> None:
-    """Until a node has what it promised to keep."""
-    cluster.wait(
-        lambda: has_archives(cluster[number], recorded(cluster[number], evaluation)), f"the files to be on {number}", 20
-    )
+    """Until a node has what it promised to keep; it may have to hear of the evaluation first."""
+    other = next(node for node in cluster.answering() if node.number != number)
+    wanted = recorded(other, evaluation)
+    cluster.wait(lambda: has_archives(cluster[number], wanted), f"the files to be on {number}", 20)
