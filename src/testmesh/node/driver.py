@@ -209,7 +209,7 @@ class Driver:
     # Taking up and letting go ----------------------------------------------------------------
 
     def _look_at(self, evaluation_id: str, now: float) -> None:
-        """Take up, go on with, or let go of an evaluation that changed. Where it cannot, it is looked at again."""
+        """Take up, go on with, or let go of an evaluation that changed. What it cannot take up is looked at again."""
         evaluation = self._ledger.store.evaluation(evaluation_id)
         if evaluation is None or self._handovers.is_released(evaluation):
             pass
@@ -225,8 +225,9 @@ class Driver:
             elif self._is_next(evaluation):
                 claimed = self._claimed(evaluation, now)
                 if claimed is None:
-                    return
-                self._drive(claimed)
+                    self._next_look = min(self._next_look, now + _REST_S)
+                else:
+                    self._drive(claimed)
         del self._unseen[evaluation_id]
 
     def _is_next(self, evaluation: Evaluation) -> bool:

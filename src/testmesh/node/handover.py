@@ -18,6 +18,7 @@ class Handovers:
     """Times are monotonic seconds."""
 
     _asking: dict[str, tuple[float, str]] = field(default_factory=dict)  # until when nobody else is asked, and who is
+    _refusers: dict[str, set[str]] = field(default_factory=dict)  # who did not take it when asked
     _released: dict[str, tuple[int, str]] = field(default_factory=dict)  # the epoch that was given up, and to whom
 
     def names(self, now: float) -> Collection[str]:
@@ -27,6 +28,7 @@ class Handovers:
 
     def forget(self, evaluation_id: str) -> None:
         self._asking.pop(evaluation_id, None)
+        self._refusers.pop(evaluation_id, None)
         self._released.pop(evaluation_id, None)
 
     def target(
@@ -41,7 +43,11 @@ class Handovers:
         if not candidates and at_any_price:
             candidates = [n for n in live if n in evaluation.holders] or list(live)
         order = rendezvous(evaluation.id, candidates)
-        return order[0] if order else None
+        refusers = self._refusers.get(evaluation.id, set())
+        if refusers >= set(order):
+            self._refusers.pop(evaluation.id, None)  # the round begins anew
+            return order[0] if order and at_any_price else None
+        return next(node for node in order if node not in refusers)
 
     def ask(self, evaluation: Evaluation, target: str, unsaved: Sequence[ModuleRecord], now: float) -> list[HandOver]:
         """The message that makes `target` the owner; none while it is under way, or failed a moment ago."""
@@ -58,6 +64,7 @@ class Handovers:
 
     def refused(self, evaluation_id: str, by: str, now: float) -> None:
         self._asking[evaluation_id] = (now + _ASK_AGAIN_S, by)
+        self._refusers.setdefault(evaluation_id, set()).add(by)
 
     def release(self, handed: Evaluation) -> None:
         """`handed.owner` drives it, though this node could not store that."""

@@ -1,5 +1,6 @@
 """The one way into the store: whoever merges, everybody who cares hears what changed."""
 
+import math
 import threading
 from collections.abc import Callable, Iterable
 
@@ -14,8 +15,9 @@ Listener = Callable[[Changes, bool], None]  # what changed, and whether this nod
 class Ledger:
     """Listeners are called in the merging thread, after the merge is durable; they must not block."""
 
-    def __init__(self, store: ResultStore) -> None:
+    def __init__(self, store: ResultStore, address: str = "") -> None:
         self.store = store
+        self._address = address
         self._listeners: list[Listener] = []
         self._lock = threading.Lock()
         self._owners: dict[str, tuple[int, str]] = {}  # epoch and owner by evaluation, where the disk was full
@@ -31,9 +33,10 @@ class Ledger:
         try:
             merged = self.store.merge(changes)
         except DiskFullError:
-            if not publish:  # what a peer says is so already, stored here or not
-                self.note_owners(changes.evaluations)
+            if not publish:  # what a peer says is so already; but not what it asks of this node
+                self.note_owners(e for e in changes.evaluations if e.owner != self._address)
             raise
+        self._forget_owners(changes.evaluations)
         if merged:
             with self._lock:
                 listeners = tuple(self._listeners)
@@ -49,6 +52,17 @@ class Ledger:
                 self._owners.pop(evaluation.id, None)
                 return evaluation.owner
             return owner
+
+    def doubt_owner(self, evaluation_id: str) -> None:
+        """Who was said to drive it says no."""
+        with self._lock:
+            self._owners.pop(evaluation_id, None)
+
+    def _forget_owners(self, stored: Iterable[Evaluation]) -> None:
+        with self._lock:
+            for found in stored if self._owners else ():
+                if self._owners.get(found.id, (math.inf, ""))[0] <= found.epoch:
+                    del self._owners[found.id]
 
     def note_owners(self, evaluations: Iterable[Evaluation]) -> None:
         """Who drives these is known, though there is no room to store it."""

@@ -85,7 +85,7 @@ class Node(Generic[P]):
         settings = parts.settings
         self._parts = parts
         self._settings = settings
-        self._ledger = Ledger(parts.store)
+        self._ledger = Ledger(parts.store, settings.advertise)
         self._condition = Condition(settings.data_dir)
         self._time = MeshTime(parts.clock)
         self._stopped = threading.Event()

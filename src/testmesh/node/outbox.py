@@ -107,6 +107,7 @@ class Outbox:
                     waiting.extendleft(by_evaluation)
                 else:
                     log.info("%s does not take %d reports: %s", owner, len(batch), error)
+                    self._ledger.doubt_owner(batch[0].evaluation)
                     left += batch
             except Exception as error:
                 known = isinstance(error, TestmeshError)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable
 
 from testmesh.errors import DiskFullError, InfrastructureError
+from testmesh.model import ModuleState, Verdict
 from testmesh.node.ledger import Ledger
 from testmesh.node.replica import Changes, ModuleRecord
 
@@ -59,5 +60,22 @@ class Saving:
         try:
             return self.merge(Changes(modules=(record,)))
         except Exception:
-            log.exception("the state of %s cannot be stored; it is dropped", record.state.key)
+            log.exception("the state of %s cannot be stored", record.state.key)
+        return not record.state.verdict.is_final or self._is_done_with_substitute(record)
+
+    def _is_done_with_substitute(self, record: ModuleRecord) -> bool:
+        """An evaluation must not end without a result: it is this system's fault that there is none."""
+        state = record.state
+        spoilt = ModuleState(
+            *state.key,
+            Verdict.INFRA_FAILED,
+            state.epoch,
+            state.attempt,
+            state.node,
+            detail="The result could not be stored; the node's log says why.",
+        )
+        try:
+            return self.merge(Changes(modules=(ModuleRecord(spoilt),)))
+        except Exception:
+            log.exception("nor can that it failed")
             return True

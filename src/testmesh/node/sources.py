@@ -47,7 +47,7 @@ class _Try:
 
     evaluation: Evaluation
     index: int
-    number: int = 1
+    faults: int = 0  # of this node, so far
 
 
 class SourceResolver:
@@ -99,13 +99,16 @@ class SourceResolver:
 
     def _fetch(self, this: "_Try") -> None:
         evaluation, index = this.evaluation, this.index
-        done = False
+        done, faults = False, this.faults
         try:
             if self._is_wanted(evaluation, index):
-                resolved = self._outcome(this)
-                if resolved is not None:
-                    self._settle_for_sure(evaluation, index, resolved)
-                done = resolved is not None
+                with contextlib.ExitStack() as kept:
+                    resolved, is_fault = self._outcome(this, kept)
+                    if resolved is not None:
+                        self._settle_for_sure(evaluation, index, resolved)
+                if resolved is not None and resolved.archive:  # it may not have been wanted any more
+                    self._archives.drop(resolved.archive, self._is_named)
+                done, faults = resolved is not None, faults + is_fault
             else:
                 done = True
         except Exception:  # of the store: then nothing could be settled either
@@ -115,7 +118,7 @@ class SourceResolver:
                 if done:
                     self._fetching.discard((evaluation.id, evaluation.epoch, index))
                 else:
-                    self._wait_for_next(replace(this, number=this.number + 1))
+                    self._wait_for_next(replace(this, faults=faults))
 
     def _wait_for_next(self, this: "_Try") -> None:
         """Under the lock. Nobody else's fetch waits meanwhile."""
@@ -135,30 +138,38 @@ class SourceResolver:
     def _is_wanted(self, evaluation: Evaluation, index: int) -> bool:
         """By the newest record: it may have been cancelled, resolved or handed over since the fetch was asked for."""
         newest = self._ledger.store.evaluation(evaluation.id)
+        if newest is not None and self._ledger.owner_of(newest) != self._settings.advertise:
+            return False
         if newest is None or newest.pruned or newest.cancelled or newest.finished_at is not None:
             return False
         if (newest.owner, newest.epoch) != (self._settings.advertise, evaluation.epoch):
             return False
         return not newest.sources[index].is_resolved
 
-    def _outcome(self, this: "_Try") -> Source | None:
-        """What is final: the source, or why nobody can have it. None after a fault of this node's own: try again."""
+    def _is_named(self, digest: str) -> bool:
+        return bool(self._ledger.store.naming_archive(digest))
+
+    def _outcome(self, this: "_Try", kept: contextlib.ExitStack) -> tuple[Source | None, bool]:
+        """What is final: the source, or why nobody can have it. None: try again; and whether this node is at fault.
+
+        A full disk is waited for. `kept` ends when the archive may be dropped, unless a record names it by then.
+        """
         source = this.evaluation.sources[this.index]
         try:
-            return self._fetched(this.evaluation, source)
+            return self._fetched(this.evaluation, source, kept), False
         except (SourceError, SubmissionError) as error:
-            return replace(source, error=error.detail)
+            return replace(source, error=error.detail), False
         except Exception as error:
             name = f"{source.url} of evaluation {this.evaluation.id}"
             if _is_full(error):
                 log.warning("%s waits for room on the disk, or for another node: %s", name, error)
-                return None
-            log.exception("fetching %s failed, try %d", name, this.number)
-            if this.number < _TRIES:
-                return None
-            return replace(source, error="This node could not fetch the repository; its log says why.")
+                return None, False
+            log.exception("fetching %s failed, try %d", name, this.faults + 1)
+            if this.faults + 1 < _TRIES:
+                return None, True
+            return replace(source, error="This node could not fetch the repository; its log says why."), True
 
-    def _fetched(self, evaluation: Evaluation, source: Source) -> Source:
+    def _fetched(self, evaluation: Evaluation, source: Source, kept: contextlib.ExitStack) -> Source:
         repository = parse_repository_url(source.url or "")
         token = evaluation.sealed_token
         part = self._settings.data_dir / "incoming" / f"{uuid.uuid4()}.zip"
@@ -169,6 +180,7 @@ class SourceResolver:
             projects = detect_projects(part, source.name, self._staffs_tests(evaluation), prefix=True)
             with self._archives.taking() as take:
                 archive = take(part)
+                kept.enter_context(self._archives.keeping([archive]))
         finally:
             part.unlink(missing_ok=True)
         notes = " ".join(fetched.notes)
@@ -198,8 +210,6 @@ class SourceResolver:
     def _settle(self, evaluation: Evaluation, index: int, resolved: Source) -> None:
         """Merge what became of one source; an archive is on another node too before its modules start."""
         if not self._is_wanted(evaluation, index):
-            if resolved.archive:
-                self._archives.drop(resolved.archive, lambda digest: bool(self._ledger.store.naming_archive(digest)))
             return
         newest = self._ledger.store.evaluation(evaluation.id) or evaluation
         sources = (*newest.sources[:index], resolved, *newest.sources[index + 1 :])

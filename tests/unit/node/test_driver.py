@@ -295,6 +295,15 @@ class TestHandingOver:
         world.now += 1
         assert len(handovers(world.handle())) == 1
 
+    def test_after_one_that_refused_another_is_asked(self) -> None:
+        world = World("b:1", "c:1")
+        world.driving(evaluation("e1", BOTH))
+        (first,) = handovers(world.handle(Draining()))
+        world.handle(HandedOver(first.target, first.changes, taken=False))
+        world.now += 1
+        (second,) = handovers(world.handle())
+        assert {first.target, second.target} == {"b:1", "c:1"}
+
     def test_nodes_that_take_no_work_are_asked_last(self) -> None:
         world = World("b:1", "c:1")
         world.driving(evaluation("e1", BOTH, holders=("a:1", "b:1", "c:1")))

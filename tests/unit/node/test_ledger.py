@@ -45,6 +45,26 @@ class FullStore(MemoryStore):
         return super().merge(changes)
 
 
+def test_what_a_full_node_is_asked_to_drive_it_does_not_drive() -> None:
+    store = FullStore()
+    ledger = Ledger(store, "me:1")
+    theirs = evaluation("e1", owner="a:1")
+    ledger.merge(Changes((theirs,)), publish=False)
+    store.is_full = True
+    with pytest.raises(DiskFullError):
+        ledger.merge(Changes((replace(theirs, owner="me:1", epoch=1),)), publish=False)
+    assert ledger.owner_of(theirs) == "a:1"
+
+
+def test_who_was_said_to_drive_it_and_does_not_is_not_asked_again() -> None:
+    ledger = Ledger(MemoryStore())
+    theirs = evaluation("e1", owner="a:1")
+    ledger.note_owners([replace(theirs, owner="b:1", epoch=1)])
+    assert ledger.owner_of(theirs) == "b:1"
+    ledger.doubt_owner("e1")
+    assert ledger.owner_of(theirs) == "a:1"
+
+
 def test_who_drives_an_evaluation_is_known_though_there_is_no_room_to_store_it() -> None:
     store = FullStore()
     ledger = Ledger(store)
