@@ -193,7 +193,6 @@ def cut_short(cluster: Cluster) -> None:
     "network",
     "a worker's cable is out for 1 s and in for 1 s, ten times: no death",
     needs=("network",),
-    is_short=True,
 )
 def flap_quickly(cluster: Cluster) -> None:
     evaluations = [cluster.submit(sleepers(8), at=number) for number in (0, 1)]
