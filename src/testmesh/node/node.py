@@ -88,7 +88,6 @@ class Node(Generic[P]):
         self._ledger = Ledger(parts.store, settings.advertise)
         self._condition = Condition(settings.data_dir)
         self._time = MeshTime(parts.clock)
-        self._stopped = threading.Event()
         self._known_peers = KnownPeers(settings.data_dir / "peers.json", settings.advertise)
         me = Member(settings.advertise, secrets.token_hex(8))
         membership = Membership(me, settings.bootstrap if settings.secret else (), config or MembershipConfig())
@@ -222,7 +221,6 @@ class Node(Generic[P]):
         self._mesh.leave()
 
     def stop(self) -> None:
-        self._stopped.set()
         parts = self._parts
         rooms = (
             self._reunion,
