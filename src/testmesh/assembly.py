@@ -37,6 +37,7 @@ from testmesh.testing.isolation import IsolationLevel
 from testmesh.testing.package_cache import PackageCache
 from testmesh.testing.run_command import CommandDispatcher, CommandRunner
 from testmesh.testing.runner import ModuleRunner
+from testmesh.testing.warm_parents import WarmParents
 from testmesh.testing.workshop import PreparedProject, Workshop
 
 log = logging.getLogger(__name__)
@@ -75,7 +76,8 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
     )
     environments.sweep()
     runner = ModuleRunner(data / "work", boxes)
-    workshop = Workshop(data / "code", environments, runner, allow_vcs=settings.allow_vcs)
+    warm = WarmParents(environments, data / "work" / "empty")
+    workshop = Workshop(data / "code", environments, runner, warm, allow_vcs=settings.allow_vcs)
     limits = ArchiveLimits(settings.max_upload, settings.max_unpacked, settings.max_entries)
     secret = settings.secret or node_key(data)
     parts = Parts(
@@ -90,7 +92,7 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
         slots=settings.slots or default_slots(),
         isolation={"sandbox": isolation.sandbox, "loopback": isolation.loopback, "cause": isolation.cause},
         closers=(commands.close, boxed.close),
-        last_closers=(boxes.close,),
+        last_closers=(warm.close, boxes.close),
         data_lock=lock,
     )
     node: Node[PreparedProject] = Node(parts, lambda ensure_archive: MeshBench(workshop, ensure_archive))

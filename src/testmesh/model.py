@@ -88,6 +88,8 @@ class ModulePlan:
     path: str  # relative to the project, with forward slashes
     tests_found: int = 1  # by reading the file, at least 1: what a module that cannot be collected counts
     binds_ports: bool = False  # may bind fixed ports, so must not share a loopback with another
+    content: str = ""  # digest of the file's content: equal files of other projects predict how long it takes
+    estimate_s: float = 0.0  # wall time as the file alone tells; 0: it tells nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Project:
     modules: tuple[ModulePlan, ...]
     detail: str = ""  # notes for people, e.g. which files the staff's tests replaced
     test_files: tuple[tuple[str, str], ...] = ()  # path and digest, while other projects are to be compared with it
+    environment: str = ""  # digest of what its environment is made of: equal ones most likely share it; "": unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +211,8 @@ class ModuleResult:
     python: str = ""
     detail: str = ""
     tests: tuple[TestResult, ...] = ()
+    cpu_time: float = 0.0  # processor seconds of all its processes
+    began_at: float = 0.0  # when its box was started, by that node's clock; 0: it never was
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +234,9 @@ class ModuleState:
     python: str = ""
     detail: str = ""
     losses: int = 0  # attempts lost with their nodes; kept, so that no change of owners starts counting anew
+    cpu_time: float = 0.0
+    began_at: float = 0.0
+    starved: int = 0  # attempts that ran out of time while the processor was short
 
     @property
     def key(self) -> tuple[str, str, str]:

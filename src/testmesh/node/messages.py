@@ -1,6 +1,6 @@
 """What nodes say to each other, as frozen records; `peers.py` and `app/peer_routes.py` carry them as JSON."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from testmesh.model import Evaluation, ModuleResult
@@ -15,6 +15,7 @@ class Load:
     slots: int
     running: int
     waiting: int
+    cores: float = 1.0  # processors that it may use; a part of one where a control group says so
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,7 @@ class Task:
     module: str
     epoch: int
     attempt: int
+    alone: bool = field(default=False, compare=False)  # nothing else may run beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,8 @@ class Returned(StrEnum):
 class AttemptReport:
     """An attempt began (`result` is None), ended, or was `returned`.
 
-    `retry`: the node failed, not the module; try elsewhere.
+    `retry`: the node failed, not the module; try elsewhere. `starved`: the result is a timeout, and the processor was
+    short while it ran beside others.
     """
 
     evaluation: str
@@ -129,6 +132,7 @@ class AttemptReport:
     node: str
     result: ModuleResult | None = None
     retry: bool = False
+    starved: bool = False
     returned: Returned | None = None
 
     @property

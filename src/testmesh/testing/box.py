@@ -16,6 +16,7 @@ import time
 from contextlib import suppress
 
 from testmesh.testing import cgroups, process_tree, shared_memory
+from testmesh.testing.confinement import execute
 from testmesh.testing.folder_size import folder_size
 from testmesh.testing.namespaces import (
     NEWNET,
@@ -30,6 +31,7 @@ from testmesh.testing.namespaces import (
     map_ids,
     set_dumpable,
     set_host_name,
+    write_file,
 )
 from testmesh.testing.private_root import CodeTooLargeError, Sources, build
 from testmesh.testing.supervisor import Supervisor, wake_at_child_end
@@ -39,6 +41,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from testmesh.testing.confinement import Program
     from testmesh.testing.supervisor import Pipes
 
 _LOOK_S = 0.2  # how often what a run uses is looked at
@@ -46,11 +49,14 @@ _LOOK_CLOSELY_S = 0.5  # at disk and unnamed files
 _AGAIN_S = 0.02
 _PASSES = 20
 _SPARE_TASKS = 8  # the box's own, and those of services, each of which has a count of its own
+_NICE = 5
 _END_S = 2.0  # for process 1 to end by itself once the lifeline has ended
 
 
-def run(request: dict[str, Any], pipes: Pipes) -> None:
+def run(request: dict[str, Any], pipes: Pipes, tests: Program = execute) -> None:
     """Run a request to its end and answer through `pipes.status`; nothing that it started is left.
+
+    `tests`: what the process of the tests becomes, confined, with the request's command.
 
     Raises:
         OSError: the box cannot be made.
@@ -66,7 +72,7 @@ def run(request: dict[str, Any], pipes: Pipes) -> None:
     own = os.geteuid(), os.getegid()
     pid = fork_into(flags) if flags else os.fork()
     if pid == 0:
-        _become_process_1(request, pipes, gates, own)
+        _become_process_1(request, pipes, gates, own, tests)
     try:
         if not gates.ready.wait():  # it has said why
             os.waitpid(pid, 0)
@@ -265,11 +271,13 @@ def _sweep(uid: int | None) -> None:
 # Inside ----------------------------------------------------------------------------------------
 
 
-def _become_process_1(request: dict[str, Any], pipes: Pipes, gates: _Gates, own: tuple[int, int]) -> NoReturn:
+def _become_process_1(
+    request: dict[str, Any], pipes: Pipes, gates: _Gates, own: tuple[int, int], tests: Program
+) -> NoReturn:
     code = 1
     try:
         _enter(request, gates, own)
-        Supervisor(request, pipes).run()
+        Supervisor(request, pipes, tests).run()
         code = 0
     except CodeTooLargeError:
         pipes.say(over="disk")
@@ -280,10 +288,19 @@ def _become_process_1(request: dict[str, Any], pipes: Pipes, gates: _Gates, own:
         os._exit(code)
 
 
+def _step_back() -> None:
+    """Let the node's own threads go first: by the nice value, and where sessions share the processor by theirs."""
+    with suppress(OSError):
+        os.nice(_NICE)
+    with suppress(OSError):  # the kernel was built without groups for sessions
+        write_file("/proc/self/autogroup", str(_NICE))
+
+
 def _enter(request: dict[str, Any], gates: _Gates, own: tuple[int, int]) -> None:
     """`own`: the node's user and group, which have no number in a new user namespace."""
     flags, uid, root = request["namespaces"], request["uid"], request["root"]
     os.setsid()
+    _step_back()
     sources = None if root is None else Sources(root)  # as the user of the node, who may reach them
     gates.ready.open()
     gates.mapped.wait_or_end()

@@ -67,10 +67,15 @@ class Boxes:
         limits: BoxLimits | None = None,
         with_events: bool = False,
         lock: int | None = None,
+        launcher: LauncherProcess | None = None,
     ) -> BoxProcess:
-        """Raises InfrastructureError where no process is to be had."""
+        """`launcher`: a warm one, whose tests need no interpreter to be started.
+
+        Raises:
+            InfrastructureError: no process is to be had.
+        """
         request = box_request(command, self.level, limits or self.limits, self.files, uid, self.cgroup)
-        return BoxProcess(self.launcher, request, command.timeout_s, with_events, lock)
+        return BoxProcess(launcher or self.launcher, request, command.timeout_s, with_events, lock)
 
     def close(self) -> None:
         self.launcher.close()

@@ -27,14 +27,25 @@ from testmesh.testing.private_root import USER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
+
+    Program = Callable[[list[str], dict[str, str]], NoReturn]  # goes on with argv and environment
 
 _FIRST_TO_KILL = "1000"  # where the machine is out of memory
 
 
-def become_test(request: dict[str, Any], argv: list[str], output: tuple[int, int], passed: Sequence[int]) -> NoReturn:
-    """Confine this process, a fork of the box's supervisor, and run `argv` in it."""
+def execute(argv: list[str], env: dict[str, str]) -> NoReturn:
+    os.execve(argv[0], argv, env)  # noqa: S606 - the box is there to run this
+
+
+def become_test(
+    request: dict[str, Any], argv: list[str], output: tuple[int, int], passed: Sequence[int], program: Program
+) -> NoReturn:
+    """Confine this process, a fork of the box's supervisor, and go on as `program` with `argv` in it.
+
+    All its descriptors but the first three and those `passed` are to be closed by the program, as execve does.
+    """
     # A group of its own, but not a session: a session's leader is hung up when a terminal opened by a test is closed.
     os.setpgid(0, 0)
     set_dumpable(True)  # else its own /proc/self belongs to root
@@ -53,7 +64,7 @@ def become_test(request: dict[str, Any], argv: list[str], output: tuple[int, int
         _limit(name, value)
     confine(request)
     os.chdir(request["cwd"])
-    os.execve(argv[0], argv, request["env"])  # noqa: S606 - the box is there to run this
+    program(argv, request["env"])
 
 
 def confine(request: dict[str, Any]) -> None:

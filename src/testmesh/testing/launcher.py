@@ -40,16 +40,20 @@ import sys
 from contextlib import suppress
 
 from testmesh.testing.box import run
+from testmesh.testing.confinement import execute
 from testmesh.testing.supervisor import Pipes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from testmesh.testing.confinement import Program
+
 _FEWEST_DESCRIPTORS, _MOST_DESCRIPTORS = 4, 6
 
 
-def main() -> int:
+def main(tests: Program = execute) -> int:
+    """Serve until the node ends. `tests`: what the process of a run's tests becomes."""
     node = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
     if hasattr(os, "setgroups"):
@@ -58,6 +62,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # they are for the node, which then ends this
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
+    gc.collect()
     gc.freeze()
     while True:
         message, descriptors, _, _ = socket.recv_fds(node, 1, _MOST_DESCRIPTORS)
@@ -72,7 +77,7 @@ def main() -> int:
         try:
             if os.fork() == 0:
                 node.close()
-                _run(descriptors)
+                _run(descriptors, tests)
         except OSError as error:  # no process to be had
             Pipes(*descriptors[:4]).say(error=str(error), errno=error.errno)
         finally:
@@ -80,14 +85,14 @@ def main() -> int:
                 os.close(descriptor)
 
 
-def _run(descriptors: list[int]) -> NoReturn:
+def _run(descriptors: list[int], tests: Program) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pipes = Pipes(*descriptors[:5])
     code = 1
     try:
         request = _read_request(pipes.lifeline)
         if request is not None:
-            run(request, pipes)
+            run(request, pipes, tests)
             code = 0
     except OSError as error:
         pipes.say(error=str(error), errno=error.errno)

@@ -1,10 +1,10 @@
-"""The node's launcher: one small process that stays, and starts every box (see launcher.py)."""
+"""A launcher: one small process that stays, and starts boxes (see launcher.py, and warm_process.py for warm ones)."""
 
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from testmesh.errors import InfrastructureError
@@ -21,7 +21,8 @@ _ENVIRON = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}  # nothing of the node's
 class LauncherProcess:
     """Safe from any thread. Started with the first run, and again should it have died; runs outlive it."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str] = _COMMAND, environ: Mapping[str, str] = _ENVIRON) -> None:
+        self._command, self._environ = tuple(command), dict(environ)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
@@ -52,6 +53,19 @@ class LauncherProcess:
                 else:
                     return
 
+    def wait_ready(self, timeout_s: float) -> bool:
+        """Start it, unless it was, and wait for the byte by which a warm one says that it can serve."""
+        try:
+            with self._lock:
+                if self._is_closed:
+                    return False
+                connection = (self._socket or self._start()).dup()
+            with connection:
+                connection.settimeout(timeout_s)
+                return connection.recv(1) != b""
+        except OSError:
+            return False
+
     def replace(self) -> None:
         """Start another one with the next run: this one does not answer."""
         with self._lock:
@@ -68,8 +82,8 @@ class LauncherProcess:
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    _COMMAND,
-                    env=_ENVIRON,
+                    self._command,
+                    env=self._environ,
                     cwd="/",
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,

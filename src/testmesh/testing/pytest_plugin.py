@@ -217,19 +217,19 @@ def _clip(text: str, limit: int) -> str:
     return f"{text[:half]}\n[{len(text) - 2 * half} characters left out]\n{text[len(text) - half :]}"
 
 
-def _forget_shadowed(root: Path) -> None:
+def _forget_shadowed(root: Path, loaded_at_start: frozenset[str]) -> None:
     """Unload what pytest imported where the project has a file of that name.
 
     Under `python -m pytest` the root is first on the path from the start, so a project's own `queue.py` is what its
     tests import. pytest keeps the modules it holds; pytest itself is never given away.
     """
-    fresh = set(sys.modules) - _LOADED_AT_START
+    fresh = set(sys.modules) - loaded_at_start
     names = {name.partition(".")[0] for name in fresh} - _NEVER_SHADOWED - set(sys.builtin_module_names)
     for name in names:
         if not (root / (name + ".py")).is_file() and not (root / name / "__init__.py").is_file():
             continue
         spec = getattr(sys.modules.get(name), "__spec__", None)
-        if name in _LOADED_AT_START or getattr(spec, "origin", None) == "frozen":
+        if name in loaded_at_start or getattr(spec, "origin", None) == "frozen":
             continue  # these win over the path in any interpreter
         for loaded in [module for module in fresh if module.partition(".")[0] == name]:
             sys.modules.pop(loaded, None)
@@ -251,11 +251,15 @@ def _look_like_pytest(module: str) -> None:
         sys.orig_argv[1:] = ["-m", "pytest", module]
 
 
-def main() -> int:
-    with os.fdopen(int(sys.argv[1]), encoding="utf-8") as pipe:
-        request = json.load(pipe)
+def read_request(descriptor: int) -> Any:
+    with os.fdopen(descriptor, encoding="utf-8") as pipe:
+        return json.load(pipe)
+
+
+def run(request: Any, loaded_at_start: frozenset[str]) -> int:
+    """What pytest.main returned. `loaded_at_start`: the names of what an interpreter imports before any program."""
     root = Path.cwd()
-    _forget_shadowed(root)
+    _forget_shadowed(root, loaded_at_start)
     _look_like_pytest(request["module"])
     sys.path.insert(0, str(root))
     send = EventStream(request["events"], request["nonce"]).send  # tests may replace it in its class
@@ -272,4 +276,4 @@ def main() -> int:
 
 if __name__ == "__main__":
     _script = sys.modules["__main__"]  # its globals are in use until the end
-    sys.exit(main())
+    sys.exit(run(read_request(int(sys.argv[1])), _LOADED_AT_START))

@@ -4,7 +4,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from testmesh.errors import InfrastructureError
@@ -20,6 +20,7 @@ from testmesh.testing.loopback import loopback_lock
 from testmesh.testing.private_root import CODE, HOME
 from testmesh.testing.rootdir import root_arguments
 from testmesh.testing.start_gate import start_gate
+from testmesh.testing.warm_parents import WarmParent
 
 _log = logging.getLogger(__name__)
 _PREFIX = "run-"
@@ -41,6 +42,7 @@ class RunRequest:
     binds_ports: bool = False  # must not share a loopback with another such module
     tests_found: int = 1  # for the grade of a run that never came to collect
     readable: tuple[str, ...] | None = None  # what `python` needs to run; None: as its links tell
+    warm: WarmParent | None = None  # what has pytest imported already; None: a new interpreter
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,21 @@ class ModuleRunner:
             InfrastructureError: it could not be run, which is no fault of the tests: disk full, no process to be had.
         """
         cancellation = cancellation or Cancellation()
+        if request.warm is not None:
+            try:
+                return self._run(request, on_started, on_event, cancellation)
+            except InfrastructureError as error:
+                _log.warning("%s is run by a new interpreter: %s", request.module, error)
+                request = replace(request, warm=None)
+        return self._run(request, on_started, on_event, cancellation)
+
+    def _run(
+        self,
+        request: RunRequest,
+        on_started: Callable[[], None],
+        on_event: Callable[[Event], None],
+        cancellation: Cancellation,
+    ) -> RunReport:
         nonce = secrets.token_hex(8)
         parser = EventParser(nonce, request.module)
         with (
@@ -98,7 +115,8 @@ class ModuleRunner:
             if cancellation.is_set:
                 return RunReport(end=ProcessEnd(cancelled=True))
             command = self._command(request, place, nonce)
-            box = self._boxes.start(command, uid=uid, with_events=True, lock=lock)
+            launcher = None if request.warm is None else request.warm.launcher
+            box = self._boxes.start(command, uid=uid, with_events=True, lock=lock, launcher=launcher)
             end = box.follow(cancellation, on_started, take)
             return parser.report(_process_end(request, end, self._boxes.limits))
 
@@ -155,7 +173,8 @@ class ModuleRunner:
 
 
 def _readable(request: RunRequest) -> tuple[str, ...]:
-    return environment_folders(request.python) if request.readable is None else request.readable
+    own = environment_folders(request.python) if request.readable is None else request.readable
+    return own if request.warm is None else (*own, *request.warm.readable)
 
 
 def _process_end(request: RunRequest, end: BoxEnd, limits: BoxLimits) -> ProcessEnd:

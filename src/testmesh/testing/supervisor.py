@@ -13,11 +13,13 @@ import socket
 import time
 from contextlib import suppress
 
-from testmesh.testing.confinement import become_test
+from testmesh.testing.confinement import become_test, execute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from testmesh.testing.confinement import Program
 
 _SERVICE_OUTPUT = 16 * 1024  # bytes kept of what a service prints
 _READY_POLL_S = 0.05
@@ -95,10 +97,10 @@ def _is_bound(path: str, port: int) -> bool:
 
 
 class Supervisor:
-    """Takes its process over: the handling of SIGCHLD, and every child."""
+    """Takes its process over: the handling of SIGCHLD, and every child. `tests` is what the tests' process becomes."""
 
-    def __init__(self, request: dict[str, Any], pipes: Pipes) -> None:
-        self._request, self._pipes = request, pipes
+    def __init__(self, request: dict[str, Any], pipes: Pipes, tests: Program = execute) -> None:
+        self._request, self._pipes, self._program = request, pipes, tests
         self._services: list[_Service] = []
         self._tests: int | None = None
         self._exit_code: int | None = None
@@ -133,13 +135,13 @@ class Supervisor:
             argv.append(str(reading))
             passed = [reading, pipes.events]
         pipes.say(started=True)
-        self._tests = self._start(argv, (pipes.stdout, pipes.stderr), passed)
+        self._tests = self._start(argv, (pipes.stdout, pipes.stderr), passed, self._program)
         for descriptor in {*passed, pipes.stdout, pipes.stderr}:  # their readers see the end when the tests have ended
             os.close(descriptor)
 
     def _start_service(self, settings: dict[str, Any]) -> _Service:
         reading, writing = os.pipe()
-        pid = self._start(["/bin/sh", "-c", settings["command"]], (writing, writing), [])
+        pid = self._start(["/bin/sh", "-c", settings["command"]], (writing, writing), [], execute)
         os.close(writing)
         os.set_blocking(reading, False)
         service = _Service(settings, pid, reading)
@@ -147,13 +149,13 @@ class Supervisor:
         self._poll.register(reading, select.POLLIN)
         return service
 
-    def _start(self, argv: list[str], output: tuple[int, int], passed: list[int]) -> int:
+    def _start(self, argv: list[str], output: tuple[int, int], passed: list[int], program: Program) -> int:
         """Fork and run `argv` with `output` as standard output and error and `passed` as its only other descriptors."""
         pid = os.fork()
         if pid:
             return pid
         try:
-            become_test(self._request, argv, output, passed)
+            become_test(self._request, argv, output, passed, program)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the forked copy must not go on
             self._pipes.say(refused=f"cannot start {argv[0]}: {error}", errno=getattr(error, "errno", None))
         finally:

@@ -18,6 +18,7 @@ from testmesh.testing.requirements import RequirementSet, read_requirements
 from testmesh.testing.runner import ModuleRunner, RunRequest
 from testmesh.testing.services import services_for
 from testmesh.testing.single_flight import SingleFlight
+from testmesh.testing.warm_parents import NoWarmParents, WarmSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +35,19 @@ class PreparedProject:
 class Workshop:
     """Safe from any thread. `folder` is this node's alone; what an earlier run left in it is removed."""
 
-    def __init__(self, folder: Path, environments: EnvironmentCache, runner: ModuleRunner, *, allow_vcs: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        environments: EnvironmentCache,
+        runner: ModuleRunner,
+        warm: WarmSource | None = None,
+        *,
+        allow_vcs: bool,
+    ) -> None:
         self._folder = folder
         self._environments = environments
         self._runner = runner
+        self._warm = warm or NoWarmParents()
         self._allow_vcs = allow_vcs
         self._flights: SingleFlight[Path] = SingleFlight()
         self._unpacked: dict[tuple[str, str], Path] = {}
@@ -85,6 +95,7 @@ class Workshop:
                 binds_ports=module.binds_ports,
                 tests_found=module.tests_found,
                 readable=(str(environment.bin_dir.parent), *map(str, environment.readable)),
+                warm=self._warm.of(environment),
             )
             report = self._runner.run(request, cancellation=cancellation)
         return grade_module(report, module.tests_found)

@@ -12,11 +12,12 @@ from textwrap import dedent
 import pytest
 
 from testmesh.model import Counts, ModuleResult, Verdict
-from testmesh.testing.boxes import Boxes, open_boxes
+from testmesh.testing.boxes import open_boxes
 from testmesh.testing.grading import grade_module
 from testmesh.testing.runner import ModuleRunner
 from tests.support.boxes import reachable_folder, reachable_python
 from tests.support.projects import bare_environment, request_for, write_project
+from tests.support.warm import STARTS, WarmRunner, warm_parent
 
 Case = tuple[str, Mapping[str, str]]
 AT_ONCE = 4
@@ -765,9 +766,9 @@ def test_b():
 class Runs:
     """All of a table's runs, several at a time; each is waited for by the test that asks for it."""
 
-    def __init__(self, folder: Path, boxes: Boxes, cases: Mapping[str, Case], pool: ThreadPoolExecutor) -> None:
-        python = bare_environment(folder / "env")
-        self._runner = ModuleRunner(folder / "work", boxes, lock_folder=folder / "lock")
+    def __init__(self, folder: Path, runner: ModuleRunner, cases: Mapping[str, Case], pool: ThreadPoolExecutor) -> None:
+        python = folder / "env" / "bin" / "python"
+        self._runner = runner
         self._futures: dict[str, Future[ModuleResult]] = {}
         for number, (name, (source, files)) in enumerate(cases.items()):
             project = write_project(folder / f"project-{number}", {"test_it.py": source, **files})
@@ -781,25 +782,31 @@ class Runs:
 
 
 @contextlib.contextmanager
-def running(cases: Mapping[str, Case]) -> Iterator[Runs]:
-    with reachable_folder() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+def running(cases: Mapping[str, Case], start: str) -> Iterator[Runs]:
+    with reachable_folder() as folder, ThreadPoolExecutor(AT_ONCE) as pool, contextlib.ExitStack() as stack:
         boxes = open_boxes(folder / "boxes", python=reachable_python())
+        python = bare_environment(folder / "env")
+        work, locks = folder / "work", folder / "lock"
         try:
-            yield Runs(folder, boxes, cases, pool)
+            if start == "cold":
+                runner = ModuleRunner(work, boxes, locks)
+            else:
+                runner = WarmRunner(work, boxes, stack.enter_context(warm_parent(python)), locks)
+            yield Runs(folder, runner, cases, pool)
         finally:
             pool.shutdown()
             boxes.close()
 
 
-@pytest.fixture(scope="module")
-def dishonest() -> Iterator[Runs]:
-    with running(DISHONEST) as runs:
+@pytest.fixture(scope="module", params=STARTS)
+def dishonest(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    with running(DISHONEST, request.param) as runs:
         yield runs
 
 
-@pytest.fixture(scope="module")
-def honest() -> Iterator[Runs]:
-    with running({name: (source, files) for name, (source, files, _, _) in HONEST.items()}) as runs:
+@pytest.fixture(scope="module", params=STARTS)
+def honest(request: pytest.FixtureRequest) -> Iterator[Runs]:
+    with running({name: (source, files) for name, (source, files, _, _) in HONEST.items()}, request.param) as runs:
         yield runs
 
 
@@ -822,9 +829,10 @@ def test_what_is_honest_keeps_its_verdict(honest: Runs, name: str) -> None:
     assert (result.verdict, result.counts) == (verdict, counts), result
 
 
-def test_a_forger_changes_the_outcome_of_its_own_module_alone() -> None:
+@pytest.mark.parametrize("start", STARTS)
+def test_a_forger_changes_the_outcome_of_its_own_module_alone(start: str) -> None:
     siblings: dict[str, Case] = {"forger": (FORGERY, {}), **{f"sibling {n}": (FAILS, {}) for n in range(3)}}
-    with running(siblings) as runs:
+    with running(siblings, start) as runs:
         results = {name: runs.result(name) for name in siblings}
     assert results.pop("forger").counts.passed == 2  # the one thing that is not promised
     for result in results.values():

@@ -13,6 +13,7 @@ from testmesh.testing.grading import grade_module
 from testmesh.testing.runner import ModuleRunner
 from tests.support.boxes import reachable_folder, reachable_python
 from tests.support.projects import bare_environment, request_for, summary_line, write_project
+from tests.support.warm import STARTS, WarmRunner, warm_parent
 
 RICH = """
     import unittest
@@ -98,10 +99,15 @@ def python(place: Path) -> Path:
     return bare_environment(place / "env")
 
 
-@pytest.fixture(scope="module")
-def runner(place: Path) -> Iterator[ModuleRunner]:
-    boxes = open_boxes(place / "work", python=reachable_python())
-    yield ModuleRunner(place / "work", boxes, place / "lock")
+@pytest.fixture(scope="module", params=STARTS)
+def runner(request: pytest.FixtureRequest, place: Path, python: Path) -> Iterator[ModuleRunner]:
+    work = place / f"work-{request.param}"
+    boxes = open_boxes(work, python=reachable_python())
+    if request.param == "cold":
+        yield ModuleRunner(work, boxes, place / "lock")
+    else:
+        with warm_parent(python) as parent:
+            yield WarmRunner(work, boxes, parent, place / "lock")
     boxes.close()
 
 

@@ -21,8 +21,10 @@ from testmesh.testing.cancellation import Cancellation
 from testmesh.testing.events import Event, RunReport
 from testmesh.testing.grading import grade_module
 from testmesh.testing.runner import ModuleRunner, RunRequest
+from testmesh.testing.warm_parents import WarmParent
 from tests.support.boxes import BoxesOf, descriptors_of, launchers, reachable_folder
 from tests.support.projects import bare_environment, processes_with, request_for, wait_until, write_project
+from tests.support.warm import STARTS, WarmRunner, warm_parent
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +36,12 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 class Bench:
     """Runs sources as modules and checks that each leaves the work folder empty."""
 
-    def __init__(self, folder: Path, python: Path, boxes: Boxes) -> None:
+    def __init__(self, folder: Path, python: Path, boxes: Boxes, warm: WarmParent | None = None) -> None:
         self.folder, self.python, self.boxes = folder, python, boxes
-        self.work = folder / "work"
-        self.runner = ModuleRunner(self.work, boxes, lock_folder=folder / "lock")
+        self.work, locks = folder / "work", folder / "lock"
+        self.runner = (
+            ModuleRunner(self.work, boxes, locks) if warm is None else WarmRunner(self.work, boxes, warm, locks)
+        )
 
     def request(self, source: str, timeout_s: float = 60.0, files: Mapping[str, str] | None = None) -> RunRequest:
         project = write_project(self.folder / uuid.uuid4().hex[:8], {"test_it.py": source, **(files or {})})
@@ -62,14 +66,22 @@ class Bench:
         return result
 
 
-@pytest.fixture
-def bench(place: Path, python: Path, boxes: Boxes) -> Bench:
-    return Bench(place, python, boxes)
+@pytest.fixture(scope="module")
+def warm(python: Path) -> Iterator[WarmParent]:
+    with warm_parent(python) as parent:
+        yield parent
 
 
-@pytest.fixture
-def level_bench(place: Path, python: Path, level_boxes: Boxes) -> Bench:
-    return Bench(place, python, level_boxes)
+@pytest.fixture(params=STARTS)
+def bench(request: pytest.FixtureRequest, place: Path, python: Path, boxes: Boxes, warm: WarmParent) -> Bench:
+    return Bench(place, python, boxes, warm if request.param == "warm" else None)
+
+
+@pytest.fixture(params=STARTS)
+def level_bench(
+    request: pytest.FixtureRequest, place: Path, python: Path, level_boxes: Boxes, warm: WarmParent
+) -> Bench:
+    return Bench(place, python, level_boxes, warm if request.param == "warm" else None)
 
 
 # Dishonest and unlucky ends ------------------------------------------------------------------
@@ -169,7 +181,8 @@ def test_an_environment_without_pytest_is_the_environments_failure(place: Path, 
     assert "pluggy" in result.detail
 
 
-def test_a_service_failure_is_not_the_tests(bench: Bench, tmp_path: Path) -> None:
+def test_a_service_failure_is_not_the_tests(place: Path, python: Path, boxes: Boxes, tmp_path: Path) -> None:
+    bench = Bench(place, python, boxes)
     with pytest.raises(InfrastructureError, match="no-such-python"):
         bench.runner.run(request_for(tmp_path / "no-such-python", bench.request(ONE_OF_TWO).code))
     with pytest.raises(InfrastructureError, match="no-such-project"):

@@ -1,0 +1,221 @@
+"""Which environments can be served by a warm launcher (see warm_process.py), and by which.
+
+A warm launcher runs unboxed, so its pytest is never an environment's own, which a requirement may have changed: it is
+an environment made of the same versions alone, from wheels of the node's index, whose making ran no foreign code. An
+environment whose pytest is byte by byte the same is served by it. Others, and those of other interpreters, start cold.
+"""
+
+import contextlib
+import filecmp
+import logging
+import re
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from testmesh.errors import TestmeshError
+from testmesh.testing.environment_shelf import Environment
+from testmesh.testing.environments import EnvironmentCache
+from testmesh.testing.launcher_process import LauncherProcess
+from testmesh.testing.requirements import RequirementSet
+
+_log = logging.getLogger(__name__)
+_OLDEST = (3, 11)  # what the launcher's code runs on
+_MOST = 4  # that stay, each of some 25 MB
+_REMEMBERED = 1000
+_READY_S = 60.0
+_INSTALL_S = 120.0
+_PYTEST = frozenset(("pytest", "pluggy", "iniconfig", "packaging", "pygments"))
+_DIST_INFO = re.compile(r"([A-Za-z0-9._]+)-([A-Za-z0-9.+!_]+)\.dist-info")
+_OF_VIRTUALENV = re.compile(r"_virtualenv\..*|__pycache__|.*\.dist-info|.*\.virtualenv")
+_SOURCE = str(Path(__file__).parents[2])
+_START = (
+    "import sys; loaded = frozenset(sys.modules); del sys.path[0]; sys.path.append(sys.argv[1])\n"
+    "from testmesh.testing.warm_process import main; sys.exit(main(loaded, sys.argv[1]))"
+)
+_ENVIRON = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent"}
+
+
+@dataclass(frozen=True, slots=True)
+class WarmParent:
+    """`readable`: what its runs read besides what their environments do."""
+
+    launcher: LauncherProcess
+    readable: tuple[str, ...]
+
+
+def warm_launcher(python: Path) -> LauncherProcess:
+    """Of an environment that no foreign code has touched; starts at its first use."""
+    return LauncherProcess((str(python), "-c", _START, _SOURCE), _ENVIRON)
+
+
+class WarmSource(Protocol):
+    def of(self, environment: Environment) -> WarmParent | None:
+        """What serves runs in this environment, at once; None: they start cold."""
+        ...
+
+
+class NoWarmParents:
+    def of(self, environment: Environment) -> WarmParent | None:
+        del environment
+        return None
+
+
+@dataclass(slots=True)
+class _Kept:
+    parent: WarmParent
+    lease: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def close(self) -> None:
+        self.parent.launcher.close()
+        self.lease.close()
+
+
+class WarmParents:
+    """Safe from any thread. They are made in the background: what runs meanwhile starts cold."""
+
+    def __init__(self, environments: EnvironmentCache, empty: Path, most: int = _MOST) -> None:
+        """`empty`: a folder that is made here, a project of no files."""
+        empty.mkdir(parents=True, exist_ok=True)
+        self._environments, self._empty, self._most = environments, empty, most
+        self._lock = threading.Lock()
+        self._found: OrderedDict[Path, Future[str | None]] = OrderedDict()  # environment's python: key of its base
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()  # by the key of their environment, last used last
+        self._maker = ThreadPoolExecutor(1, thread_name_prefix="warm")
+        self._closed = False
+
+    def of(self, environment: Environment) -> WarmParent | None:
+        with self._lock:
+            if self._closed:
+                return None
+            looked_for = self._found.get(environment.python)
+            if looked_for is None:
+                looked_for = self._found[environment.python] = self._maker.submit(self._look, environment)
+                while len(self._found) > _REMEMBERED:
+                    self._found.popitem(last=False)
+            if not looked_for.done():
+                return None
+            key = looked_for.result()
+            kept = self._kept.get(key) if key else None
+            if key and kept is None:  # it had to make room for others
+                del self._found[environment.python]
+            if kept is None:
+                return None
+            self._kept.move_to_end(key or "")
+            return kept.parent
+
+    def wait(self, environment: Environment) -> WarmParent | None:
+        """As `of`, but waits until it is known whether there is one."""
+        found = self.of(environment)
+        with self._lock:
+            looked_for = self._found.get(environment.python)
+        if looked_for is not None:
+            looked_for.result()
+        return found or self.of(environment)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            kept, self._kept = list(self._kept.values()), OrderedDict()
+        self._maker.shutdown(wait=False, cancel_futures=True)
+        for each in kept:
+            each.close()
+
+    # In the maker's thread -------------------------------------------------------------------
+
+    def _look(self, environment: Environment) -> str | None:
+        """The key of what serves it, which is kept by now."""
+        try:
+            return self._serve(environment)
+        except (TestmeshError, OSError) as error:
+            _log.info("runs in environment %s start cold: %s", environment.key, error)
+        except Exception:  # noqa: BLE001 - it is only slower without
+            _log.exception("runs in environment %s start cold", environment.key)
+        return None
+
+    def _serve(self, environment: Environment) -> str | None:
+        wanted = _pytest_of(environment)
+        if wanted is None:
+            return None
+        base = self._environments.prepare(self._empty, wanted, _INSTALL_S)
+        if base.python.resolve() != environment.python.resolve():
+            return None
+        if base.key != environment.key and not _is_same(_site_packages(base), _site_packages(environment)):
+            _log.info("runs in environment %s start cold: its pytest is not the index's own", environment.key)
+            return None
+        with self._lock:
+            if base.key in self._kept:
+                return base.key
+        kept = self._start(base, wanted)
+        if kept is None:
+            _log.warning("pytest %s cannot be kept ready: what uses it starts cold", base.pytest)
+            return None
+        with self._lock:
+            self._kept[base.key] = kept
+            over = [self._kept.popitem(last=False)[1] for _ in range(len(self._kept) - self._most)]
+            if self._closed:
+                over += self._kept.values()
+                self._kept.clear()
+        for each in over:
+            each.close()
+        return base.key
+
+    def _start(self, base: Environment, wanted: RequirementSet) -> _Kept | None:
+        lease = contextlib.ExitStack()
+        again: Callable[[], Environment] = lambda: self._environments.prepare(self._empty, wanted, _INSTALL_S)  # noqa: E731
+        held = lease.enter_context(self._environments.lease(base, again))
+        launcher = warm_launcher(held.python)
+        readable = (str(held.bin_dir.parent), *map(str, held.readable))
+        kept = _Kept(WarmParent(launcher, readable), lease)
+        if not launcher.wait_ready(_READY_S):
+            kept.close()
+            return None
+        return kept
+
+
+def _pytest_of(environment: Environment) -> RequirementSet | None:
+    """pytest and what it needs, as the environment has them; None where this interpreter cannot be served."""
+    if tuple(int(part) for part in environment.version.split(".")[:2]) < _OLDEST or sys.platform != "linux":
+        return None
+    lines = []
+    for entry in _site_packages(environment).glob("*.dist-info"):
+        match = _DIST_INFO.fullmatch(entry.name)
+        if match and canonicalize_name(match[1]) in _PYTEST:
+            try:
+                lines.append(f"{canonicalize_name(match[1])}=={Version(match[2])}")
+            except InvalidVersion:
+                return None
+    if not any(line.startswith("pytest==") for line in lines):
+        return None
+    return RequirementSet(lines=tuple(sorted(lines)), requires_python=f"=={environment.version}")
+
+
+def _site_packages(environment: Environment) -> Path:
+    major, minor = environment.version.split(".")[:2]
+    return environment.bin_dir.parent / "lib" / f"python{major}.{minor}" / "site-packages"
+
+
+def _is_same(base: Path, other: Path) -> bool:
+    """Whether whatever is importable from `base` is the same in the other one."""
+    return all(_is_same_entry(entry, other / entry.name) for entry in _entries(base))
+
+
+def _is_same_entry(base: Path, other: Path) -> bool:
+    if not base.is_dir():
+        return other.is_file() and filecmp.cmp(base, other, shallow=False)
+    if other.is_symlink() or not other.is_dir():
+        return False
+    mine, theirs = ({entry.name: entry for entry in _entries(folder)} for folder in (base, other))
+    return mine.keys() == theirs.keys() and all(_is_same_entry(mine[name], theirs[name]) for name in mine)
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    return (entry for entry in folder.iterdir() if not _OF_VIRTUALENV.fullmatch(entry.name))

@@ -1,0 +1,178 @@
+"""A launcher that has imported pytest: a run's tests are a fork of it instead of a new interpreter.
+
+That spares each module most of what `python -m pytest` computes before the first test. It runs on the interpreter of
+the environments that it serves, with a pytest of its own that is byte by byte theirs (see warm_parents.py), and nothing
+of any project or environment is imported before the fork: it is as trusted as the node, so that boxes are made by the
+same code and with the same rights as those of the launcher, and nothing of one run can be left in it for the next.
+
+After the fork and its confinement a process takes the steps of a new interpreter that `ENVIRONMENT/bin/python` starts:
+prefixes, path, `.pth` files, sitecustomize, variables, signals.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import linecache
+import os
+import shutil
+import signal
+import site
+import sys
+import tempfile
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from testmesh.testing import launcher, pytest_plugin
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+_OWN = "testmesh"
+_SAMPLE = """
+import pytest
+
+@pytest.fixture
+def number():
+    yield 1
+
+@pytest.mark.parametrize("other", [1])
+def test_that_passes(number, other, capsys, monkeypatch, tmp_path):
+    assert number == other
+
+class TestThat:
+    def test_that_fails(self):
+        assert [1] == [2]
+"""
+_PASSED_AND_FAILED = 1
+
+
+def main(loaded_at_start: frozenset[str], source: str) -> int:
+    """Warm up, say so with one byte, and serve. `source`: the folder of the path that testmesh came from."""
+    sys.path.remove(source)
+    _warm_up()
+    if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
+        return 1  # a fork of several threads is not safe
+    site_packages = [folder for folder in sys.path if folder.startswith(sys.prefix + os.sep)]
+    os.write(0, b"r")
+    return launcher.main(_Tests(loaded_at_start, site_packages))
+
+
+def _warm_up() -> None:
+    """Run a session, so that all that pytest imports on its way is there; what it left is taken back."""
+    folder = tempfile.mkdtemp()
+    path, environ, modules, cwd = sys.path[:], dict(os.environ), set(sys.modules), Path.cwd()
+    try:
+        with open(f"{folder}/test_sample.py", "w", encoding="utf-8") as file:  # noqa: PTH123 - as little as possible
+            file.write(_SAMPLE)
+        os.chdir(folder)
+        arguments = ["-c", os.devnull, "-p", "no:cacheprovider", f"--rootdir={folder}", f"--basetemp={folder}/base"]
+        status = int(pytest.main([*arguments, folder], plugins=[pytest_plugin.StreamPlugin(lambda *_, **__: None)]))
+        if status != _PASSED_AND_FAILED:
+            raise RuntimeError(f"the sample ended with status {status}")
+    finally:
+        os.chdir(cwd)
+        shutil.rmtree(folder, ignore_errors=True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.path[:] = path
+    os.environ.clear()
+    os.environ.update(environ)
+    for name in set(sys.modules) - modules:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(folder):
+            del sys.modules[name]
+    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+        if hasattr(sys, name):
+            delattr(sys, name)
+    linecache.clearcache()
+    tempfile.tempdir = None
+    _forget_folders()
+
+
+class _Tests:
+    """What the process of a run's tests becomes, in its box."""
+
+    def __init__(self, loaded_at_start: frozenset[str], site_packages: list[str]) -> None:
+        self._loaded_at_start = loaded_at_start
+        self._site_packages = site_packages
+
+    def __call__(self, argv: list[str], env: dict[str, str]) -> NoReturn:
+        """`argv`: the environment's python, the plugin's file, the descriptor of the request."""
+        request = pytest_plugin.read_request(int(argv[2]))
+        _close_all_but(request["events"])
+        os.environ.clear()
+        os.environ.update(env)
+        time.tzset()
+        _set_signals()
+        self._enter_environment(argv[0])
+        for name in [name for name in sys.modules if name.partition(".")[0] == _OWN]:
+            del sys.modules[name]
+        _end(_run(request, self._loaded_at_start))
+
+    def _enter_environment(self, python: str) -> None:
+        prefix = str(Path(python).parent.parent)
+        folders = [prefix + folder[len(sys.prefix) :] for folder in self._site_packages]
+        sys.path[:] = [folder for folder in sys.path if folder not in self._site_packages]
+        sys.prefix = sys.exec_prefix = prefix
+        sys.executable = python
+        if hasattr(sys, "orig_argv"):
+            sys.orig_argv[:] = [python]
+        site.PREFIXES[:] = [prefix]
+        _forget_folders()
+        for folder in folders:
+            site.addsitedir(folder)
+        if "sitecustomize" not in sys.modules:
+            site.execsitecustomize()
+
+
+def _run(request: dict[str, object], loaded_at_start: frozenset[str]) -> int:
+    """The status that the process ends with."""
+    try:
+        return pytest_plugin.run(request, loaded_at_start)
+    except SystemExit as end:
+        return _status(end.code)
+    except BaseException:  # noqa: BLE001 - as an interpreter at its top
+        sys.excepthook(*sys.exc_info())
+        return 1
+
+
+def _status(code: object) -> int:
+    if code is None or isinstance(code, int):
+        return (code or 0) & 0xFF
+    sys.stderr.write(f"{code}\n")
+    return 1
+
+
+def _end(status: int) -> NoReturn:
+    """What an interpreter does at its end, but for the freeing of memory."""
+    try:
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+    finally:
+        os._exit(status)
+
+
+def _set_signals() -> None:
+    """As an interpreter has them."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _close_all_but(kept: int) -> None:
+    os.closerange(3, kept)
+    os.closerange(kept + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _forget_folders() -> None:
+    """What was listed of folders before."""
+    sys.path_importer_cache.clear()
+    importlib.invalidate_caches()
