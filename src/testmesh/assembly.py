@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from testmesh.app.auth import internal_blueprint
 from testmesh.app.factory import create_app
@@ -65,6 +66,7 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
     run = CommandDispatcher(commands, boxed if isolation.sandbox != "none" else None)
     for_environments, for_packages = shares(settings.environments_size)
     packages = PackageCache(data / "packages", for_packages, clock)
+    compiling = ThreadPoolExecutor(1, thread_name_prefix="compile")
     environments = EnvironmentCache(
         data / "environments",
         find_installer(packages.folder, environ, run),
@@ -73,6 +75,7 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
         machine_interpreters(environ.get("PATH", ""), find_uv()),
         limit=for_environments,
         packages=packages,
+        later=compiling.submit,
     )
     environments.sweep()
     runner = ModuleRunner(data / "work", boxes)
@@ -91,7 +94,7 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
         seal_key=secret,
         slots=settings.slots or default_slots(),
         isolation={"sandbox": isolation.sandbox, "loopback": isolation.loopback, "cause": isolation.cause},
-        closers=(commands.close, boxed.close),
+        closers=(lambda: compiling.shutdown(wait=False, cancel_futures=True), commands.close, boxed.close),
         last_closers=(warm.close, boxes.close),
         data_lock=lock,
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from testmesh.errors import TestmeshError
 from testmesh.testing.cancellation import Cancellation
 from testmesh.testing.run_command import Completed, RunCommand
 
@@ -18,11 +19,12 @@ class Command:
 
 
 class RecordedCommands:
-    """A RunCommand that keeps what it was given, and leaves the running to another."""
+    """A RunCommand that keeps what it was given, and leaves the running to another, or raises `error`."""
 
     def __init__(self, run: RunCommand) -> None:
         self._run = run
         self.commands: list[Command] = []
+        self.error: TestmeshError | None = None
 
     def __call__(
         self,
@@ -37,6 +39,8 @@ class RecordedCommands:
         cancellation: Cancellation | None = None,
     ) -> Completed:
         self.commands.append(Command(tuple(argv), dict(env), tuple(writable), tuple(readable), foreign))
+        if self.error is not None:
+            raise self.error
         return self._run(
             argv,
             env,

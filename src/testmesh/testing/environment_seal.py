@@ -35,8 +35,11 @@ def restore_python(environment: Path, interpreter: Interpreter) -> None:
             if _PYTHON.fullmatch(name) and name not in names:
                 raise EnvironmentFailedError(f"a requirement installs another Python ({name}); remove it")
         for name in names:
-            (programs / name).unlink(missing_ok=True)
-            (programs / name).symlink_to(interpreter.path)
+            program = programs / name
+            if program.is_symlink() and program.readlink() == interpreter.path:
+                continue  # runs may be starting by it
+            program.unlink(missing_ok=True)
+            program.symlink_to(interpreter.path)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         raise EnvironmentFailedError(_REPLACED) from error
 

@@ -1,6 +1,7 @@
 """Environments on disk: which are ready, since when and how big; put there and taken away whole.
 
-    root/<key>/ready.json          written last; a folder without it is what a killed build left, and is rebuilt
+    root/<key>/ready.json          written last; a folder without it is what a killed build left, and is rebuilt.
+                                   `compiled`: all bytecode is there, which may come later
     root/<key>/<attempt>/env       the virtual environment that ready.json names
     root/<key>/<attempt>/work      the installer's files and copies of what is built, gone once it is ready
     root/.gone-<random>            what is being removed
@@ -14,7 +15,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class Environment:
     version: str
     pytest: str
     readable: tuple[Path, ...] = ()
+    compiled: bool = field(default=True, compare=False)  # all bytecode is there
 
 
 class EnvironmentShelf:
@@ -64,7 +66,8 @@ class EnvironmentShelf:
         readable = tuple(Path(folder) for folder in ready["readable"])
         if not all(path.exists() for path in (python, *readable)):
             return None
-        return Environment(key, python, bin_dir, ready["python"], ready["pytest"], readable)
+        compiled = ready.get("compiled") is not False
+        return Environment(key, python, bin_dir, ready["python"], ready["pytest"], readable, compiled)
 
     def begin(self, key: str) -> Path:
         """An empty folder for an attempt to build it; what was there is removed.
@@ -87,11 +90,24 @@ class EnvironmentShelf:
             "pytest": environment.pytest,
             "readable": [str(folder) for folder in environment.readable],
             "size": size,
+            "compiled": environment.compiled,
         }
-        marker = self._root / environment.key / _MARKER
+        self._write({**more, **ready}, environment.key)
+
+    def compiled(self, key: str, size: int) -> None:
+        """All bytecode of an environment that is ready is there, and it has this size now."""
+        marker = self._root / key / _MARKER
+        ready = _read(marker)
+        if ready is not None:
+            used = marker.stat().st_mtime
+            self._write({**ready, "compiled": True, "size": size}, key)
+            self.touch(key, used)
+
+    def _write(self, ready: Mapping[str, object], key: str) -> None:
+        marker = self._root / key / _MARKER
         part = marker.with_suffix(".part")
         with part.open("w", encoding="utf-8") as stream:
-            json.dump({**more, **ready}, stream)
+            json.dump(ready, stream)
             stream.flush()
             os.fsync(stream.fileno())
         part.replace(marker)

@@ -14,6 +14,7 @@ from testmesh.errors import EnvironmentFailedError, InfrastructureError
 from testmesh.settings import GIB, MIB
 from testmesh.testing.cancellation import Cancellation
 from testmesh.testing.environment_check import EnvironmentCheck
+from testmesh.testing.environment_compiler import EnvironmentCompiler
 from testmesh.testing.environment_eviction import to_evict
 from testmesh.testing.environment_key import Interpreter, environment_key
 from testmesh.testing.environment_seal import seal
@@ -71,10 +72,12 @@ class EnvironmentCache:
         *,
         limit: int = 10 * GIB,
         packages: PackageCache | None = None,
+        later: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         """`interpreters`: by default the one that runs this process. `limit`: bytes that all may take together.
 
-        `packages`: where `installer` keeps what it downloads.
+        `packages`: where `installer` keeps what it downloads. `later`: has a function called soon in another
+        thread; environments are then ready before their bytecode is written, which tests need not wait for.
         """
         self._shelf = EnvironmentShelf(root)
         self._installer = installer
@@ -84,6 +87,7 @@ class EnvironmentCache:
         self._free = free
         self._limit = limit
         self._packages = packages
+        self._compiler = None if later is None else EnvironmentCompiler(self._shelf, run, self._held, later)
         self._flights: SingleFlight[Environment] = SingleFlight()
         self._lock = threading.Lock()
         self._failures: dict[str, _Failure] = {}
@@ -130,10 +134,11 @@ class EnvironmentCache:
                 found = self.peek(key)
                 if found is not None:
                     self._shelf.touch(key, self._clock.wall())
-                    return found
+                    return self._with_bytecode(found, interpreter)
                 self._raise_remembered(key, timeout_s)
                 try:
-                    return self._flights.run(key, build, lambda: cancellation.is_set)
+                    built = self._flights.run(key, build, lambda: cancellation.is_set)
+                    return self._with_bytecode(built, interpreter)
                 except InstallTimeoutError as error:
                     if error.timeout_s >= timeout_s:
                         raise
@@ -188,6 +193,11 @@ class EnvironmentCache:
                 if not self._holders[key]:
                     del self._holders[key]
 
+    def _with_bytecode(self, environment: Environment, interpreter: Interpreter) -> Environment:
+        if self._compiler is not None and not environment.compiled:
+            self._compiler.ask(environment.key, interpreter)
+        return environment
+
     def _key(self, project: Path, requirements: RequirementSet, interpreter: Interpreter) -> str:
         return environment_key(project, requirements, interpreter, self._installer.name)
 
@@ -228,7 +238,9 @@ class EnvironmentCache:
                 made = self._installed(wanted, without, deadline)
             environment, cancellation = made.target, wanted.cancellation
             check = EnvironmentCheck(self._run, environment, wanted.interpreter, made.readable, cancellation)
-            pytest = check.complete(self._left(deadline))
+            pytest = check.pytest(self._left(deadline))
+            if self._compiler is None:
+                check.compile(max(0.0, deadline - self._clock.monotonic()))
         except InstallTimeoutError as error:  # of a step: what was too short is the whole
             raise InstallTimeoutError(wanted.timeout_s) from error
         size = seal(environment, wanted.interpreter)
@@ -237,7 +249,8 @@ class EnvironmentCache:
             if done != environment:
                 discard(done)
         python = python_of(environment)
-        built = Environment(wanted.key, python, python.parent, wanted.interpreter.version, pytest, made.readable)
+        version, compiled = wanted.interpreter.version, self._compiler is None
+        built = Environment(wanted.key, python, python.parent, version, pytest, made.readable, compiled)
         self._shelf.publish(built, attempt, size, {"lines": made.lines, "created_at": self._clock.wall()})
         self._shelf.touch(wanted.key, self._clock.wall())
         return built

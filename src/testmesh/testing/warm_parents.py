@@ -13,7 +13,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -32,6 +32,7 @@ _OLDEST = (3, 11)  # what the launcher's code runs on
 _MOST = 4  # that stay, each of some 25 MB
 _REMEMBERED = 1000
 _READY_S = 60.0
+_PATIENCE_S = 0.25  # what a start waits: as long as it takes to see that one of those that are there will do
 _INSTALL_S = 120.0
 _PYTEST = frozenset(("pytest", "pluggy", "iniconfig", "packaging", "pygments"))
 _DIST_INFO = re.compile(r"([A-Za-z0-9._]+)-([A-Za-z0-9.+!_]+)\.dist-info")
@@ -93,6 +94,28 @@ class WarmParents:
         self._closed = False
 
     def of(self, environment: Environment) -> WarmParent | None:
+        return self._found_within(environment, _PATIENCE_S)
+
+    def wait(self, environment: Environment) -> WarmParent | None:
+        """As `of`, but waits until it is made."""
+        return self._found_within(environment, None)
+
+    def _found_within(self, environment: Environment, timeout_s: float | None) -> WarmParent | None:
+        looked_for = self._look_for(environment)
+        try:
+            key = None if looked_for is None else looked_for.result(timeout_s)
+        except (TimeoutError, CancelledError):
+            return None
+        with self._lock:
+            kept = self._kept.get(key or "")
+            if kept is not None:
+                self._kept.move_to_end(key or "")
+                return kept.parent
+            if key is not None:  # it had to make room for others: the next one has it made again
+                self._found.pop(environment.python, None)
+        return None
+
+    def _look_for(self, environment: Environment) -> "Future[str | None] | None":
         with self._lock:
             if self._closed:
                 return None
@@ -101,25 +124,7 @@ class WarmParents:
                 looked_for = self._found[environment.python] = self._maker.submit(self._look, environment)
                 while len(self._found) > _REMEMBERED:
                     self._found.popitem(last=False)
-            if not looked_for.done():
-                return None
-            key = looked_for.result()
-            kept = self._kept.get(key) if key else None
-            if key and kept is None:  # it had to make room for others
-                del self._found[environment.python]
-            if kept is None:
-                return None
-            self._kept.move_to_end(key or "")
-            return kept.parent
-
-    def wait(self, environment: Environment) -> WarmParent | None:
-        """As `of`, but waits until it is known whether there is one."""
-        found = self.of(environment)
-        with self._lock:
-            looked_for = self._found.get(environment.python)
-        if looked_for is not None:
-            looked_for.result()
-        return found or self.of(environment)
+            return looked_for
 
     def close(self) -> None:
         with self._lock:

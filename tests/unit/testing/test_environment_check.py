@@ -45,7 +45,8 @@ def test_whatever_it_does_to_its_python_the_environment_is_complete(
 ) -> None:
     environment = spoiled(place, SPOILERS[how])
     check = EnvironmentCheck(BoxedCommandRunner(boxes_of(level)), environment, HERE, READABLE, None)
-    assert check.complete(60)[0].isdigit()
+    assert check.pytest(60)[0].isdigit()
+    check.compile(60)
     assert seal(environment, HERE) > 0
     assert (environment / "bin" / "python").readlink() == HERE.path
 
@@ -56,7 +57,7 @@ def test_without_its_folders_it_is_the_projects_fault(boxes_of: BoxesOf, place: 
     environment = spoiled(place, how)
     check = EnvironmentCheck(BoxedCommandRunner(boxes_of(level)), environment, HERE, READABLE, None)
     with pytest.raises(EnvironmentFailedError):
-        check.complete(60)
+        check.pytest(60)
 
 
 def test_no_step_takes_longer_than_is_left(place: Path) -> None:
@@ -64,5 +65,5 @@ def test_no_step_takes_longer_than_is_left(place: Path) -> None:
     runner = CommandRunner()
     commands = RecordedCommands(runner)
     with pytest.raises(InstallTimeoutError):
-        EnvironmentCheck(commands, environment, HERE, READABLE, None).complete(0.5)
+        EnvironmentCheck(commands, environment, HERE, READABLE, None).pytest(0.5)
     assert len(commands.commands) == 1

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
 from importlib import import_module
@@ -159,14 +159,78 @@ def test_what_runs_installed_code_is_boxed(
     assert commands.commands
     for command in commands.commands:
         assert command.foreign
-        assert command.writable == (attempt / "env", attempt / "check")
-        assert command.readable == built.readable
+        assert command.writable == (attempt / "env" / "lib", attempt / "check")
+        assert command.readable == (*built.readable, attempt / "env")
 
 
 def test_no_module_has_to_compile_anything(cache: EnvironmentCache, project: Path) -> None:
     built = cache.prepare(project, RequirementSet(("alpha", "pytest")), 60)
     compiled = {file.name.partition(".")[0] for file in built.bin_dir.parent.rglob("__pycache__/*.pyc")}
     assert {"alpha", "pytest"} <= compiled
+
+
+@pytest.fixture
+def later() -> list[Callable[[], None]]:
+    return []
+
+
+@pytest.fixture
+def quick(
+    tmp_path: Path, links: Path, runner: CommandRunner, later: list[Callable[[], None]]
+) -> tuple[EnvironmentCache, RecordedCommands]:
+    """A cache that leaves the bytecode for later."""
+    (links / "pytest-9.9-py3-none-any.whl").unlink()
+    make_wheel(links, "pytest", "9.9", installed("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments"))
+    commands = RecordedCommands(runner)
+    folder = tmp_path / "environments"
+    return EnvironmentCache(folder, FakeInstaller(links), commands, FakeClock(), later=later.append), commands
+
+
+def bytecode(environment: Environment) -> list[Path]:
+    return list(environment.bin_dir.parent.rglob("__pycache__/*.pyc"))
+
+
+def test_bytecode_that_is_written_later_keeps_nobody_waiting(
+    quick: tuple[EnvironmentCache, RecordedCommands], later: list[Callable[[], None]], project: Path
+) -> None:
+    cache, commands = quick
+    built = cache.prepare(project, RequirementSet(("alpha", "pytest")), 60)
+    assert (commands.commands, bytecode(built), built.compiled, built.pytest) == ([], [], False, "9.9")
+    assert cache.prepare(project, RequirementSet(("alpha", "pytest")), 60) == built
+    assert len(later) == 1  # however often it is asked for
+
+    later.pop()()
+
+    found = cache.prepare(project, RequirementSet(("alpha", "pytest")), 60)
+    assert (found, found.compiled, later) == (built, True, [])
+    assert {"alpha", "_caller"} <= {file.name.partition(".")[0] for file in bytecode(found)}
+    assert [p.name for p in found.bin_dir.parents[1].iterdir()] == ["env"]
+
+
+def test_bytecode_that_could_not_be_written_is_tried_again_with_the_next_use(
+    quick: tuple[EnvironmentCache, RecordedCommands], later: list[Callable[[], None]], project: Path
+) -> None:
+    cache, commands = quick
+    built = cache.prepare(project, PLAIN, 60)
+    commands.error = InfrastructureError("this node is stopping")
+    later.pop()()
+    assert not cache.prepare(project, PLAIN, 60).compiled
+    commands.error = None
+    later.pop()()
+    assert cache.prepare(project, PLAIN, 60).compiled
+    assert bytecode(built)
+
+
+def test_what_spoils_itself_while_it_is_compiled_is_made_again(
+    quick: tuple[EnvironmentCache, RecordedCommands], later: list[Callable[[], None]], project: Path
+) -> None:
+    cache, _ = quick
+    built = cache.prepare(project, PLAIN, 60)
+    os.link(built.bin_dir.parent / "pyvenv.cfg", built.bin_dir.parent / "lib" / "linked")
+    later.pop()()
+    again = cache.prepare(project, PLAIN, 60)
+    assert again.python != built.python
+    assert not (again.bin_dir.parent / "lib" / "linked").exists()
 
 
 def test_plugins_are_compiled_as_pytest_rewrites_them(

@@ -1,0 +1,62 @@
+"""Writes an environment's bytecode beside the tests that run in it already, so that the first need not wait for it."""
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager
+
+from testmesh.errors import EnvironmentFailedError, TestmeshError
+from testmesh.testing.environment_check import EnvironmentCheck
+from testmesh.testing.environment_key import Interpreter
+from testmesh.testing.environment_seal import seal
+from testmesh.testing.environment_shelf import EnvironmentShelf, discard
+from testmesh.testing.run_command import RunCommand
+
+_log = logging.getLogger(__name__)
+_COMPILE_S = 240.0
+
+
+class EnvironmentCompiler:
+    """Safe from any thread. `later` has a function called soon in another thread, one after the other."""
+
+    def __init__(
+        self,
+        shelf: EnvironmentShelf,
+        run: RunCommand,
+        hold: Callable[[str], AbstractContextManager[None]],
+        later: Callable[[Callable[[], None]], object],
+    ) -> None:
+        """`hold`: within it the environment of a key is not evicted."""
+        self._shelf, self._run, self._hold, self._later = shelf, run, hold, later
+        self._asked: set[str] = set()
+        self._lock = threading.Lock()
+
+    def ask(self, key: str, interpreter: Interpreter) -> None:
+        """Unless it is under way. What keeps it from being done is tried again when it is asked for again."""
+        with self._lock:
+            if key in self._asked:
+                return
+            self._asked.add(key)
+        self._later(lambda: self._compile(key, interpreter))
+
+    def _compile(self, key: str, interpreter: Interpreter) -> None:
+        try:
+            with self._hold(key):
+                found = self._shelf.find(key)
+                if found is None or found.compiled:
+                    return
+                environment = found.bin_dir.parent
+                EnvironmentCheck(self._run, environment, interpreter, found.readable, None).compile(_COMPILE_S)
+                self._shelf.compiled(key, seal(environment, interpreter))
+                discard(environment.parent / "check")
+        except EnvironmentFailedError as error:  # its own code has spoiled it
+            _log.warning("environment %s is made again: %s", key, error)
+            self._shelf.remove(key)
+        except (TestmeshError, OSError, CancelledError) as error:
+            _log.info("environment %s is not compiled now: %s", key, error)
+        except Exception:  # noqa: BLE001 - runs in it are only slower
+            _log.exception("environment %s is not compiled now", key)
+        finally:
+            with self._lock:
+                self._asked.discard(key)
