@@ -27,7 +27,7 @@ from pathlib import Path
 
 import pytest
 
-from testmesh.testing import launcher, pytest_plugin
+from testmesh.testing import launcher, pytest_plugin, warm_config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def main(loaded_at_start: frozenset[str], source: str) -> int:
     _warm_up()
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
         return 1  # a fork of several threads is not safe
+    warm_config.prepare()
     site_packages = [folder for folder in sys.path if folder.startswith(sys.prefix + os.sep)]
     os.write(0, b"r")
     return launcher.main(_Tests(loaded_at_start, site_packages))

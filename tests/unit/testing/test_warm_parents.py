@@ -46,7 +46,7 @@ LOOK = """
     def _kind(link):
         try: return os.readlink(link).partition(":")[0].rpartition("#")[0]
         except OSError: return "gone"
-    def test_look(capfd):
+    def test_look(capfd, pytestconfig):
         import gc, locale, multiprocessing.spawn, random, site, sysconfig, tempfile, threading, time, warnings
         main = sys.modules["__main__"]
         with capfd.disabled():
@@ -56,6 +56,10 @@ LOOK = """
                 "signals": [repr(signal.getsignal(n)) for n in sorted(signal.valid_signals())],
                 "mask": repr(signal.pthread_sigmask(signal.SIG_BLOCK, [])), "threads": threading.active_count(),
                 "descriptors": sorted(_kind(f"/proc/self/fd/{n}") for n in os.listdir("/proc/self/fd")),
+                "config": [repr(pytestconfig.invocation_params.args), str(pytestconfig.invocation_params.dir),
+                           str(pytestconfig.rootpath), str(pytestconfig.inipath), repr(vars(pytestconfig.option)),
+                           [(name, type(one).__name__) for name, one in pytestconfig.pluginmanager.list_name_plugin()
+                            if not name.isdigit()]],
                 "main": [main.__name__, main.__file__ and Path(main.__file__).name, main.__package__],
                 "site": [site.PREFIXES, site.getsitepackages(), site.ENABLE_USER_SITE],
                 "sysconfig": [sysconfig.get_path("purelib"), sysconfig.get_config_var("prefix")],
