@@ -9,10 +9,12 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from testmesh.testing.installers import find_uv
+from testmesh.testing.package_index import machine_index
 
 _SUMMARY = re.compile(r"^=+ (?P<counts>[^=]*?) in [\d.]+s.*=+$", re.MULTILINE)
 _COUNT = re.compile(r"(\d+) (passed|failed|errors?|skipped|xfailed|xpassed|deselected|warnings?|subtests passed)")
@@ -34,17 +36,17 @@ class Outcome:
         return "timeout" if self.end == "timeout" else f"{self.passed} / {self.failed} / {self.errors} / {self.skipped}"
 
 
-def make_environment(project: Path, target: Path) -> Path:
-    """A virtual environment with what the project asks for and pytest; gives its python."""
+def make_environment(project: Path, target: Path, more: Sequence[str] = ()) -> Path:
+    """A virtual environment with what the project asks for, pytest and `more`, compiled; gives its python."""
     uv = find_uv()
     if uv is None:
         raise SystemExit("the reference needs uv; install requirements.txt")
     _run([str(uv), "venv", "--quiet", "--python", sys.executable, str(target)])
     python = target / "bin" / "python"
-    wanted = ["pytest"]
-    options: list[str] = []
+    wanted = ["pytest", *more]
+    options: list[str] = ["--compile-bytecode"]
     if (project / "requirements.txt").is_file():
-        options = ["-r", str(project / "requirements.txt")]
+        options += ["-r", str(project / "requirements.txt")]
     elif (project / "pyproject.toml").is_file():
         document = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
         if "project" in document:
@@ -64,16 +66,10 @@ def run_module(python: Path, project: Path, module: str, timeout_s: float) -> Ou
     with tempfile.TemporaryDirectory() as folder:
         code = Path(folder) / project.name
         shutil.copytree(project, code, symlinks=True)
-        environ = {
-            "PATH": f"{python.parent}:{os.environ.get('PATH', os.defpath)}",
-            "HOME": folder,
-            "LANG": "C.UTF-8",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
         process = subprocess.Popen(
             [str(python), "-m", "pytest", module],
             cwd=code,
-            env=environ,
+            env=plain_environ(python, folder),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -88,6 +84,16 @@ def run_module(python: Path, project: Path, module: str, timeout_s: float) -> Ou
         finally:
             _kill_group(process)
     return parse_summary(output)
+
+
+def plain_environ(python: Path, home: str) -> dict[str, str]:
+    """What plain pytest runs with: the environment's programs first, and nothing of this process's own variables."""
+    return {
+        "PATH": f"{python.parent}:{os.environ.get('PATH', os.defpath)}",
+        "HOME": home,
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
 
 
 def parse_summary(output: str) -> Outcome:
@@ -108,6 +114,7 @@ def _kill_group(process: "subprocess.Popen[str]") -> None:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environ = {**os.environ, **machine_index(os.environ).uv_environment()}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")

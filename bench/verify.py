@@ -13,16 +13,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from bench.corpora.corpus import Key
 from bench.nodes import running_nodes
 from bench.reference import Outcome, make_environment, run_module
+from bench.systems.graded import outcome_of
 from testmesh.client.api import MeshClient
 from testmesh.client.multipart import Multipart
 from testmesh.client.pack import pack
 from testmesh.client.watch import follow
-
-Key = tuple[str, str]  # project, module
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +43,8 @@ def grade(archive: Path, nodes: int, timeout_s: float) -> Graded:
     for project, modules in document["module_results"].items():
         for module, result in modules.items():
             verdicts[project, module] = result["verdict"]
-            outcomes[project, module] = _outcome(result)
+            outcomes[project, module] = outcome_of(result)
     return Graded(outcomes, verdicts, float(document["_run_info"]["eval_time"]))
-
-
-def _outcome(result: Mapping[str, Any]) -> Outcome:
-    if result["verdict"] == "timeout":
-        return Outcome(end="timeout")
-    if result["verdict"] == "collect_error":  # pytest's own summary has one error for the file
-        return Outcome(errors=1)
-    return Outcome(result["passed"], result["failed"], result["errors"], result["skipped"])
 
 
 def reference(folder: Path, keys: list[Key], timeout_s: float) -> tuple[dict[Key, Outcome], float]:

@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from math import ceil
 
 from testmesh.app.auth import internal_blueprint
 from testmesh.app.factory import create_app
@@ -16,11 +17,13 @@ from testmesh.errors import SettingsError
 from testmesh.load_balance.least_loaded import LeastLoaded
 from testmesh.load_balance.policy import Policy
 from testmesh.load_balance.round_robin import RoundRobin
+from testmesh.node.admission import automatic_slots
 from testmesh.node.archives import ArchiveStore
 from testmesh.node.bench import MeshBench
 from testmesh.node.data_folder import hold
 from testmesh.node.http_peers import HttpPeers
 from testmesh.node.node import Node, Parts
+from testmesh.node.pressure import open_sensor
 from testmesh.node.sqlite_store import SqliteStore
 from testmesh.sealing import node_key
 from testmesh.settings import Settings
@@ -38,6 +41,7 @@ from testmesh.testing.isolation import IsolationLevel
 from testmesh.testing.package_cache import PackageCache
 from testmesh.testing.run_command import CommandDispatcher, CommandRunner
 from testmesh.testing.runner import ModuleRunner
+from testmesh.testing.start_gate import HostGates, gate_name
 from testmesh.testing.warm_parents import WarmParents
 from testmesh.testing.workshop import PreparedProject, Workshop
 
@@ -82,6 +86,7 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
     warm = WarmParents(environments, data / "work" / "empty")
     workshop = Workshop(data / "code", environments, runner, warm, allow_vcs=settings.allow_vcs)
     limits = ArchiveLimits(settings.max_upload, settings.max_unpacked, settings.max_entries)
+    sensor = open_sensor()
     secret = settings.secret or node_key(data)
     parts = Parts(
         settings=settings,
@@ -92,7 +97,9 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
         fetcher=RepositoryFetcher(settings.github_api, limits, clock),
         clock=clock,
         seal_key=secret,
-        slots=settings.slots or default_slots(),
+        slots=settings.slots or automatic_slots(sensor.cores, sensor.memory),
+        sensor=sensor,
+        gates=HostGates(ceil(sensor.cores), name=gate_name(sensor.scope)),
         isolation={"sandbox": isolation.sandbox, "loopback": isolation.loopback, "cause": isolation.cause},
         closers=(lambda: compiling.shutdown(wait=False, cancel_futures=True), commands.close, boxed.close),
         last_closers=(warm.close, boxes.close),
@@ -119,11 +126,6 @@ def check_sandbox(settings: Settings, isolation: IsolationLevel) -> None:
 
 def make_policy(name: str) -> Policy:
     return RoundRobin() if name == "round_robin" else LeastLoaded()
-
-
-def default_slots() -> int:
-    """Course tests mostly wait, so twice the cores; 4 at least."""
-    return max(4, 2 * (os.cpu_count() or 1))
 
 
 def _because(cause: str) -> str:

@@ -15,7 +15,19 @@ POLICIES: list[Callable[[], Policy]] = [LeastLoaded, RoundRobin]
 
 addresses = st.sampled_from([f"n{i}:1" for i in range(6)])
 node_loads = st.lists(
-    st.builds(NodeLoad, addresses, st.integers(1, 8), st.integers(0, 14)), max_size=5, unique_by=lambda n: n.address
+    st.builds(
+        NodeLoad,
+        addresses,
+        st.integers(1, 8),
+        st.integers(0, 14),
+        st.sampled_from([0.5, 1.0, 4.0]),
+        st.integers(0, 5),
+        st.sampled_from([0.0, 1.0, 9.0]),
+        st.sampled_from([0.0, 1.0, 9.0]),
+        st.frozensets(st.sampled_from(["environment", "code"])),
+    ),
+    max_size=5,
+    unique_by=lambda n: n.address,
 )
 candidates = st.lists(
     st.builds(
@@ -25,6 +37,9 @@ candidates = st.lists(
         st.integers(0, 10**6).map(str),
         st.frozensets(addresses, max_size=3),
         st.booleans(),
+        st.sampled_from([0.1, 2.0]),
+        st.sampled_from([(), (("environment", 2.0), ("code", 0.2))]),
+        st.sampled_from([0.0, 1.0, 9.0]),
     ),
     max_size=20,
     unique_by=lambda c: c.module,
@@ -97,12 +112,12 @@ def test_an_avoided_node_is_better_than_none(policy: Policy) -> None:
 
 def test_a_node_that_is_not_avoided_is_waited_for(policy: Policy) -> None:
     candidate = Candidate("e", "p", "m", avoid=frozenset({"a:1"}))
-    assert policy.place([candidate], [NodeLoad("a:1", 2, 0), NodeLoad("b:1", 2, 3)]) == []
+    assert policy.place([candidate], [NodeLoad("a:1", 2, 0), NodeLoad("b:1", 2, 4)]) == []
 
 
 def test_candidates_behind_one_that_must_wait_are_placed(policy: Policy) -> None:
     stuck, free = Candidate("e", "p", "stuck", avoid=frozenset({"a:1"})), Candidate("e", "p", "free")
-    placed = policy.place([stuck, free], [NodeLoad("a:1", 2, 0), NodeLoad("b:1", 2, 3)])
+    placed = policy.place([stuck, free], [NodeLoad("a:1", 2, 0), NodeLoad("b:1", 2, 4)])
     assert [p.candidate for p in placed] == [free]
 
 

@@ -175,9 +175,19 @@ def shared_environment() -> Path | None:
 
 
 def build_environment(folder: Path) -> None:
-    """That of projects without requirements, by a node with its data below `folder`."""
+    """That of projects without requirements, by a node with its data below `folder`, and what else it has made by then.
+
+    With all bytecode: what is linked is not written to any more.
+    """
     with reserved_ports(1) as (port,), _running([_node(folder, port, port, {})]) as running:
         running[0].wait_done(running[0].submit(zip_of({"p/test_a.py": "def test_a():\n    pass\n"})))
+        wait_for(lambda: _is_compiled(running[0].data / "environments"), what="the bytecode of the environments")
+
+
+def _is_compiled(environments: Path) -> bool:
+    folders = [folder for folder in environments.iterdir() if not folder.name.startswith(".")]
+    markers = [json.loads(file.read_text()) for file in environments.glob("*/ready.json")]
+    return len(markers) == len(folders) > 0 and all(marker["compiled"] for marker in markers)
 
 
 def link_environments(built: Path, data: Path) -> None:

@@ -47,7 +47,10 @@ _archives = st.none() | st.sampled_from([ARCHIVE, "b" * 64])
 
 counts = st.builds(Counts, _small, _small, _small, _small)
 test_results = st.builds(TestResult, _names, st.sampled_from(["passed", "failed"]), _times, _texts)
-projects = st.builds(Project, _names, _names, st.tuples(st.builds(ModulePlan, _names, st.integers(1, 2))), _texts)
+_contents = st.sampled_from(["", "c1", "c2"])
+_paths = st.sampled_from(["test_1.py", "test_2.py"])
+_plans = st.builds(ModulePlan, _paths, st.integers(1, 2), st.booleans(), _contents, _times)
+projects = st.builds(Project, _names, _names, st.tuples(_plans), _texts)
 sources = st.builds(
     Source,
     st.sampled_from(SourceKind),
@@ -100,6 +103,9 @@ states = st.builds(
     _times,
     _texts,
     _texts,
+    _small,
+    _times,
+    _times,
     _small,
 )
 records = st.builds(ModuleRecord, states, st.lists(test_results, max_size=2).map(tuple))

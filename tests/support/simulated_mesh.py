@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from testmesh.model import Counts, Evaluation, ModulePlan, ModuleState, Project, Source, SourceKind, Verdict
+from testmesh.node.jobs import MAX_LOSSES
 from testmesh.node.replica import Changes, merge_evaluations, merge_modules
-from testmesh.node.schedule import MAX_LOSSES
 from tests.support.simulated_disk import Disk
 from tests.support.simulated_node import SimulatedNode
 from tests.support.simulated_worker import counts_of
@@ -98,6 +98,7 @@ class Schedule:
     slots: int = 2
     longest: float = 4.0  # seconds that a module may take
     heals_after: float = 2.0  # seconds after the last step
+    straggles: bool = True  # many modules take longer than predicted, and some run in vain
 
 
 @dataclass
@@ -195,6 +196,7 @@ class SimulatedMesh:
             self.schedule.slots,
             self.schedule.longest,
             self.skews[number],
+            straggles=self.schedule.straggles,
         )
         node.ledger.subscribe(lambda changes, _: self._saw(number, changes))
         self.nodes[number] = self.simulation.begin(node)

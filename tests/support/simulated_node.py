@@ -4,16 +4,16 @@ What has threads, connections and disks in a real node is done here as events.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from testmesh.load_balance.least_loaded import LeastLoaded
-from testmesh.model import Evaluation
+from testmesh.model import Evaluation, ModulePlan
 from testmesh.node.copies import Copy, Keep, bundle_of, plan, questions, with_holders
 from testmesh.node.driver import Driver
 from testmesh.node.driver_events import (
     AskHeld,
-    Changed,
     Draining,
     Effect,
     Event,
@@ -30,11 +30,13 @@ from testmesh.node.driver_events import (
     SendOrder,
     Stopping,
     TimePassed,
+    changed,
 )
 from testmesh.node.ledger import Ledger
 from testmesh.node.membership import Health, Member, Membership
 from testmesh.node.messages import AttemptReports, Load, WorkOrder
 from testmesh.node.ownership import rendezvous
+from testmesh.node.prediction import Prediction
 from testmesh.node.replica import Changes
 from testmesh.node.schedule import Schedule
 from tests.support.simulated_disk import Disk, Link
@@ -51,18 +53,40 @@ _DRAIN_GRACE_S = 20.0
 REPLICAS = 2
 
 
+@dataclass(frozen=True)
+class _Predicted:
+    """The same for all modules."""
+
+    seconds: float
+
+    def predict(self, _: ModulePlan) -> Prediction:
+        return Prediction(self.seconds, self.seconds, known=True)
+
+
 class SimulatedNode(Process):
-    """`skew`: how far its wall clock is off, in seconds."""
+    """`skew`: how far its wall clock is off, in seconds.
+
+    `straggles`: many modules run longer than predicted, and some in vain, so that they are run twice.
+    """
 
     def __init__(
-        self, simulation: Simulation, membership: Membership, disk: Disk, slots: int, longest: float, skew: float = 0.0
+        self,
+        simulation: Simulation,
+        membership: Membership,
+        disk: Disk,
+        slots: int,
+        longest: float,
+        skew: float = 0.0,
+        *,
+        straggles: bool = True,
     ) -> None:
         super().__init__(simulation, membership)
         self.disk = disk
         self.skew = skew
         self.ledger = Ledger(disk.store)
-        self.driver = Driver(self.address, self.ledger, Schedule(LeastLoaded()), membership.live)
-        self.worker = SimulatedWorker(self, slots, longest)
+        schedule = Schedule(LeastLoaded(), _Predicted(longest / 4 if straggles else longest))
+        self.driver = Driver(self.address, self.ledger, schedule, membership.live)
+        self.worker = SimulatedWorker(self, slots, longest, straggles)
         self._events: list[tuple[Event, Callable[[bool], None] | None]] = []
         self._step_is_due = False
         self._timer = 0
@@ -202,7 +226,10 @@ class SimulatedNode(Process):
     # What other nodes ask --------------------------------------------------------------------
 
     def take_order(self, order: WorkOrder) -> bool:
-        self.ledger.merge(Changes((order.evaluation,)), publish=False)
+        if order.whole:
+            self.ledger.merge(Changes((order.evaluation,)), publish=False)
+        elif self.disk.store.evaluation(order.evaluation.id) is None:
+            return False
         return self.worker.accept(order)
 
     def replicate(self, changes: Changes) -> bool:
@@ -310,8 +337,10 @@ class SimulatedNode(Process):
     # Replication -----------------------------------------------------------------------------
 
     def _changed(self, changes: Changes, publish: bool) -> None:
-        self.post(Changed(changes.evaluation_ids()))
-        self.worker.changed(changes.evaluations)
+        news = changed(changes, own=publish)
+        if news:
+            self.post(news)
+        self.worker.changed(changes)
         if publish:
             for address, link in self._links.items():
                 link.keep(changes)

@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from testmesh.model import Counts, Evaluation, ModuleResult, Verdict
+from testmesh.model import Counts, Evaluation, ModuleResult, ModuleState, Verdict
 from testmesh.node.ledger import Ledger
 from testmesh.node.messages import AttemptReport, AttemptReports, Held, Load, Returned, Task, WorkOrder
+from testmesh.node.replica import Changes
 
 _RETRY_S = 0.5
+_STARVES = 0.05  # of those that run beside others
 Key = tuple[str, Task]
 
 
@@ -60,6 +62,7 @@ class SimulatedWorker:
     host: Host
     slots: int
     longest: float  # seconds that a module may run
+    starves: bool = True  # a few that run beside others come to no end in their time, as the processor is short
     _held: dict[Key, Attempt] = field(default_factory=dict)
     _ready: list[Attempt] = field(default_factory=list)
     _reports: list[AttemptReport] = field(default_factory=list)
@@ -81,9 +84,7 @@ class SimulatedWorker:
             attempt = Attempt(order.evaluation, task)
             self._held[attempt.key] = attempt
             self.host.later(self.host.seconds(0.02, 0.5), lambda attempt=attempt: self._prepare(attempt))  # type: ignore[misc]
-        known = self.host.ledger.store.evaluation(order.evaluation.id)
-        if known is not None:
-            self.changed([known])
+        self.changed(self.host.ledger.store.records(order.evaluation.id))
         return True
 
     def held(self) -> Held:
@@ -93,7 +94,7 @@ class SimulatedWorker:
     def load(self) -> Load:
         running = sum(attempt.running for attempt in self._held.values())
         waiting = sum(not attempt.running and not attempt.cancelled for attempt in self._held.values())
-        return Load(0 if self._draining else self.slots, running, waiting)
+        return Load(0 if self._draining else self.slots, running, waiting, float(self.slots))
 
     def drain(self) -> None:
         self._draining = True
@@ -104,10 +105,13 @@ class SimulatedWorker:
     def is_quiet(self) -> bool:
         return not self._held
 
-    def changed(self, evaluations: Iterable[Evaluation]) -> None:
-        over = {e.id for e in evaluations if e.cancelled or e.finished_at is not None}
+    def changed(self, changes: Changes) -> None:
+        """Nothing is to come of what has ended, nor of an attempt where another has, or where a later one runs."""
+        over = {e.id for e in changes.evaluations if e.cancelled or e.finished_at is not None}
+        states = {record.state.key: record.state for record in changes.modules}
         for attempt in list(self._held.values()):
-            if attempt.evaluation.id in over:
+            state = states.get((attempt.evaluation.id, attempt.task.project, attempt.task.module))
+            if attempt.evaluation.id in over or (state is not None and _is_pointless(attempt, state)):
                 attempt.cancelled = True
 
     # Doing the work --------------------------------------------------------------------------
@@ -126,8 +130,13 @@ class SimulatedWorker:
             self.host.fetch(attempt.evaluation, fetched)
 
     def _begin(self) -> None:
-        while self._ready and sum(attempt.running for attempt in self._held.values()) < self.slots:
-            attempt = self._ready.pop(0)
+        while self._ready:
+            attempt = self._ready[0]
+            running = [other for other in self._held.values() if other.running]
+            alone = attempt.task.alone or any(other.task.alone for other in running)
+            if not attempt.cancelled and (len(running) >= self.slots or (alone and running)):
+                return
+            self._ready.pop(0)
             if self._is_cancelled(attempt):
                 continue
             attempt.running = True
@@ -136,15 +145,17 @@ class SimulatedWorker:
             self.host.later(took, lambda attempt=attempt, took=took: self._end(attempt, took))  # type: ignore[misc]
 
     def _end(self, attempt: Attempt, took: float) -> None:
+        beside_others = sum(other.running for other in self._held.values()) > 1
         attempt.running = False
         if not self._is_cancelled(attempt):
             attempt.ended = True
             task = attempt.task
+            starved = self.starves and beside_others and self.host.seconds(0, 1) < _STARVES
             counts = counts_of(attempt.evaluation.id, task.project, task.module)
             verdict = Verdict.FAILED if counts.failed or counts.errors else Verdict.PASSED
-            result = ModuleResult(verdict, counts, took, "3.11")
+            result = ModuleResult(Verdict.TIMEOUT if starved else verdict, counts, took, "3.11")
             self.runs.append(attempt.key)
-            self._put(AttemptReport(attempt.evaluation.id, task, self.host.address, result))
+            self._put(AttemptReport(attempt.evaluation.id, task, self.host.address, result, starved=starved))
         self._begin()
 
     def _give_back(self, attempt: Attempt, why: Returned) -> None:
@@ -212,3 +223,10 @@ def _is_older(attempt: Attempt, evaluation_id: str, task: Task) -> bool:
         and (mine.epoch, mine.attempt) < (task.epoch, task.attempt)
         and not attempt.running
     )
+
+
+def _is_pointless(attempt: Attempt, state: ModuleState) -> bool:
+    mine, theirs = (attempt.task.epoch, attempt.task.attempt), (state.epoch, state.attempt)
+    if state.verdict.is_final:
+        return mine != theirs
+    return state.verdict is Verdict.RUNNING and mine < theirs and not attempt.running

@@ -125,6 +125,9 @@ def _compare(signed: SignedRequest, digest: str) -> None:
 
 def _is_internal() -> bool:
     """Whether the path begins with a name that the internal blueprint uses, whether or not there is a route for it."""
-    name = request.path.lstrip("/").partition("/")[0]
-    rules = current_app.url_map.iter_rules()
-    return any(rule.rule.split("/")[1] == name for rule in rules if rule.endpoint.startswith(f"{INTERNAL}."))
+    names: frozenset[str] | None = current_app.extensions.get(INTERNAL)
+    if names is None:  # at the first request: from then on Flask takes no more routes
+        rules = current_app.url_map.iter_rules()
+        found = (rule.rule.split("/")[1] for rule in rules if rule.endpoint.startswith(f"{INTERNAL}."))
+        names = current_app.extensions[INTERNAL] = frozenset(found)
+    return request.path.lstrip("/").partition("/")[0] in names

@@ -199,7 +199,7 @@ class RunInfo(_Out):
     percent_failed: Percent = Field(alias="%failed")
     nota: Nota
     eval_time: float | None
-    eta: float | None
+    eta: Annotated[float, Field(ge=0)] | None
     passed: Count
     failed: Count
     skipped: Count
@@ -229,6 +229,8 @@ class ModuleOut(_Out):
     verdict: Verdict
     detail: str
     time: float
+    cpu_time: float
+    started_at: str | None
     node: str
     attempts: Count
     python: str

@@ -1,4 +1,4 @@
-"""PURE: the node with the smallest share of its slots in use goes first."""
+"""PURE: the node that will begin it first goes first."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,10 @@ from testmesh.load_balance.policy import Board, Candidate, NodeLoad, Placement
 
 
 class LeastLoaded:
-    """Join the shortest queue, measured relative to slots; ties go to the larger node, then by address."""
+    """Least expected delay: the work a node has for each of its processors, and what must be brought there first.
+
+    Ties go to the node with the fewest modules a processor, then to the larger one, then by address.
+    """
 
     def place(self, candidates: Iterable[Candidate], nodes: Sequence[NodeLoad]) -> list[Placement]:
         board = Board(nodes)
@@ -15,6 +18,10 @@ class LeastLoaded:
                 break
             choices = board.choices(candidate)
             if choices:
-                best = min(choices, key=lambda node: (node.assigned / node.slots, -node.slots, node.address))
-                board.put(candidate, best.address)
+                board.put(candidate, min(choices, key=lambda node: _order(candidate, node)).address)
         return board.placements
+
+
+def _order(candidate: Candidate, node: NodeLoad) -> tuple[float, float, float, str]:
+    delay = node.delay + candidate.lacking(node)
+    return (delay, node.assigned / node.cores, -node.cores, node.address)

@@ -27,8 +27,10 @@ class MeshBench:
         tests = self._fetch(evaluation.tests_archive, evaluation) if evaluation.tests_archive else None
         return self._workshop.prepare(evaluation.id, archive, tests, project, evaluation.options, cancellation)
 
-    def run(self, prepared: PreparedProject, module: ModulePlan, cancellation: Cancellation) -> ModuleResult:
-        return self._workshop.run(prepared, module, cancellation)
+    def run(
+        self, prepared: PreparedProject, module: ModulePlan, cancellation: Cancellation, begun: Callable[[], None]
+    ) -> ModuleResult:
+        return self._workshop.run(prepared, module, cancellation, begun)
 
     def environment_failed(self, module: ModulePlan, detail: str) -> ModuleResult:
         return self._workshop.environment_failed(module, detail)

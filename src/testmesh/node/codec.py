@@ -82,7 +82,16 @@ def _check_fields(record: Any, most: int) -> None:
     elif isinstance(record, Digests | PingReply):
         most = _MOST_OF_A_DIGEST
     for name in record.__slots__:
-        _check(getattr(record, name), most)
+        value = getattr(record, name)
+        kind = type(value)  # most are plain, and this is done for every record that is sent or stored
+        if kind is str:
+            if not value.isascii():
+                value.encode()
+        elif kind is int:
+            if not 0 <= value <= most:
+                raise ValueError(f"a number is not in 0 to {most}")
+        elif value is not None:
+            _check(value, most)
 
 
 def pack_tests(tests: tuple[TestResult, ...]) -> bytes:

@@ -19,7 +19,6 @@ from testmesh.node.calls import Calls
 from testmesh.node.driver import Driver
 from testmesh.node.driver_events import (
     AskHeld,
-    Changed,
     Draining,
     Effect,
     Event,
@@ -36,6 +35,7 @@ from testmesh.node.driver_events import (
     SendOrder,
     Stopping,
     TimePassed,
+    changed,
 )
 from testmesh.node.ledger import Ledger
 from testmesh.node.messages import AttemptReports, Held, Load, WorkOrder
@@ -93,7 +93,12 @@ class Coordinator:
         self._calls = Calls("orders")
         self._thread = threading.Thread(target=self._run, name="coordinator", daemon=True)
         self._idle = threading.Event()
-        ledger.subscribe(lambda changes, _: self._events.put(Changed(changes.evaluation_ids())))
+        ledger.subscribe(self._merged)
+
+    def _merged(self, changes: Changes, publish: bool) -> None:
+        news = changed(changes, own=publish)
+        if news:
+            self._events.put(news)
 
     def start(self) -> None:
         self._thread.start()

@@ -35,7 +35,7 @@ def document(view: EvaluationView, now: float) -> dict[str, Any]:
         "submitted_at": timestamp(evaluation.submitted_at),
         "finished_at": None if evaluation.finished_at is None else timestamp(evaluation.finished_at),
         "owner": evaluation.owner,
-        "_run_info": _run_info(evaluation, list(projects.values()), now),
+        "_run_info": _run_info(view, list(projects.values()), now),
         "projects": {name: _project(summary) for name, summary in projects.items()},
         "module_results": {name: {state.module: _module(state) for state in found} for name, found in states.items()},
     }
@@ -44,6 +44,15 @@ def document(view: EvaluationView, now: float) -> dict[str, Any]:
 def timestamp(seconds: float) -> str:
     """Unix seconds as `2026-11-21T19:05:00Z`."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _moment(seconds: float) -> str | None:
+    """The same with milliseconds; None of what never was, or is in no calendar."""
+    try:
+        moment = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z" if seconds else None
 
 
 def _states_of(
@@ -92,14 +101,16 @@ def _ended(project: ProjectSummary) -> ProjectStatus:
     return ProjectStatus.DONE if is_open else project.status
 
 
-def _run_info(evaluation: Evaluation, projects: list[ProjectSummary], now: float) -> dict[str, Any]:
+def _run_info(view: EvaluationView, projects: list[ProjectSummary], now: float) -> dict[str, Any]:
+    evaluation = view.evaluation
+    is_over = evaluation.finished_at is not None
     totals = evaluation_summary(projects)
     return {
         "errors": totals.errors,
         **_percentages(totals.shown),
         "nota": totals.shown.nota,
         "eval_time": _elapsed(evaluation, now),
-        "eta": None,
+        "eta": None if is_over or view.seconds_left is None else round(view.seconds_left, 1),
         "passed": totals.passed,
         "failed": totals.failed,
         "skipped": totals.skipped,
@@ -139,6 +150,8 @@ def _module(state: ModuleState) -> dict[str, Any]:
         "verdict": state.verdict.value,
         "detail": state.detail,
         "time": round(state.time, 3),
+        "cpu_time": round(state.cpu_time, 3),
+        "started_at": _moment(state.began_at),
         "node": state.node,
         "attempts": state.attempt,
         "python": state.python,

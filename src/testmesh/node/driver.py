@@ -47,6 +47,7 @@ _REST_S = 1.0  # a node that refused an order gets no other for so long
 _OUT_OF_REACH = 2  # questions in a row that a worker did not answer: others get what it has
 _CUT_OFF_S = 30.0  # and it gets nothing for so long, unless it answers
 _LOOK_S = 30.0  # how often all unfinished evaluations are looked at, should news of one have been lost
+_LEAST_CORES = 0.05
 _ARCHIVE_AWAY_S = 2.0  # and an evaluation whose files nobody has is not tried again before
 
 
@@ -82,8 +83,10 @@ class Driver:
         for evaluation_id in {report.evaluation for report in reports.reports}:
             if self._saving.of(evaluation_id):
                 return DiskFullError("This node's disk is full: another goes on with the evaluation in a moment.")
+            if self._schedule.drives(evaluation_id):
+                continue
             known = self._ledger.store.evaluation(evaluation_id)
-            if not self._schedule.drives(evaluation_id) and (known is None or known.finished_at is None):
+            if known is None or known.finished_at is None:
                 return ConflictError(f"This node does not drive evaluation {evaluation_id}.")
         return None
 
@@ -136,8 +139,10 @@ class Driver:
             case Received(evaluation_id):
                 self._known_since[evaluation_id] = now
                 self._mine.add(evaluation_id)
-            case Changed(evaluation_ids):
+            case Changed(evaluation_ids, results):
                 self._see(evaluation_ids)
+                for state in results:
+                    self._schedule.ended_elsewhere(state)
             case MayClaim():
                 self._may_claim = True
                 for evaluation in self._ledger.store.unfinished():
@@ -146,7 +151,7 @@ class Driver:
             case AttemptReports(node, reports, load):
                 self._loads[node] = load
                 for report in reports:
-                    self._saving.add(self._schedule.reported(report))
+                    self._saving.add(self._schedule.reported(report, now, wall))
                     if report.returned is Returned.NO_ARCHIVE:
                         self._held_back.until(report.evaluation, now + _ARCHIVE_AWAY_S)
                     elif report.returned is Returned.DISK_FULL:
@@ -161,7 +166,7 @@ class Driver:
                 self._told(event, now)
             case OrderFailed(node, order):
                 self._resting[node] = max(self._resting.get(node, 0.0), now + _REST_S)
-                self._schedule.unplaced(order.evaluation.id, order.tasks)
+                self._schedule.unplaced(node, order.evaluation.id, order.tasks)
             case HandedOver():
                 self._handed_over(event, now)
             case Draining():
@@ -285,7 +290,10 @@ class Driver:
         target = self._handovers.target(evaluation, self._live(), self._loads, at_any_price=at_any_price)
         if target is None:
             return False
-        self._effects += self._handovers.ask(evaluation, target, self._saving.of(evaluation.id), now)
+        unknown = self._saving.of(evaluation.id)
+        if self._schedule.drives(evaluation.id):
+            unknown += self._schedule.contested(evaluation.id)
+        self._effects += self._handovers.ask(evaluation, target, unknown, now)
         return True
 
     def _handed_over(self, event: HandedOver, now: float) -> None:
@@ -317,7 +325,7 @@ class Driver:
 
     def _place(self, now: float) -> None:
         nodes = [
-            NodeLoad(address, load.slots, load.running + load.waiting)
+            NodeLoad(address, load.slots, load.running + load.waiting, max(load.cores, _LEAST_CORES))
             for address in (self._address, *self._live())
             if (load := self._loads.get(address)) is not None and load.slots and self._resting.get(address, 0.0) <= now
         ]

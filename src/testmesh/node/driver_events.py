@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from testmesh.model import Evaluation
+from testmesh.model import Evaluation, ModuleState
 from testmesh.node.messages import AttemptReports, Held, Load, WorkOrder
 from testmesh.node.replica import Changes
 
@@ -18,9 +18,13 @@ class Received:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Records of these evaluations were merged into the store."""
+    """The records of these evaluations themselves were merged into the store, and these results of other owners."""
 
     evaluation_ids: tuple[str, ...]
+    results: tuple[ModuleState, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.evaluation_ids or self.results)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,12 @@ Event = (
     | Stopping
     | TimePassed
 )
+
+
+def changed(changes: Changes, *, own: bool) -> Changed:
+    """What a driver must hear of a merge. `own`: it began here, where the driver makes the modules' states itself."""
+    results = () if own else tuple(r.state for r in changes.modules if r.state.verdict.is_final)
+    return Changed(tuple(dict.fromkeys(evaluation.id for evaluation in changes.evaluations)), results)
 
 
 # What to do ----------------------------------------------------------------------------------

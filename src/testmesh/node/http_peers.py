@@ -1,6 +1,5 @@
 """`PeerClient` over signed HTTP."""
 
-import errno
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping
@@ -8,11 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlencode
 
-import requests
-from requests.adapters import HTTPAdapter
-
-from testmesh.errors import PeerConflictError, PeerError, PeerFailedError, PeerRefusedError, PeerUnableError
+from testmesh.errors import PeerConflictError, PeerError, PeerFailedError, PeerUnableError
 from testmesh.node.codec import decode, encode
+from testmesh.node.http_exchange import Answer, Connections
 from testmesh.node.membership import Member
 from testmesh.node.messages import (
     ArchivesAsked,
@@ -50,7 +47,6 @@ from testmesh.signing import ANSWER_HEADER, EMPTY_SHA256, RequestSigner
 _CALL_TIMEOUT_S = 10.0
 _ORDER_TIMEOUT_S = 5.0
 _COMPARE_TIMEOUT_S = 3.0  # one thread compares with all peers: one that is silent must not hold up the others for long
-_CHUNK = 1 << 16
 _PARTIAL = 206
 _REFUSALS = {409: PeerConflictError, 503: PeerUnableError, 507: PeerUnableError}
 
@@ -62,9 +58,7 @@ class HttpPeers:
         self._secret = secret
         self._signers: dict[str, RequestSigner] = {}
         self._lock = threading.Lock()
-        self._session = requests.Session()
-        self._session.trust_env = False  # no proxy and no .netrc between nodes
-        self._session.mount("http://", HTTPAdapter(pool_connections=64, pool_maxsize=64))
+        self._connections = Connections()
 
     def ping(self, address: str, updates: tuple[Member, ...], timeout: float) -> PingReply:
         query = urlencode({"updates": encode(UPDATES, updates)})
@@ -116,9 +110,9 @@ class HttpPeers:
         wanted = {"Range": f"bytes={have}-"} if have else {}
         with (
             self._exchange("GET", address, path, b"", _CALL_TIMEOUT_S, believe=False, more=wanted) as (answer, _),
-            destination.open("ab" if answer.status_code == _PARTIAL else "wb") as file,
+            destination.open("ab" if answer.status == _PARTIAL else "wb") as file,
         ):
-            for piece in answer.iter_content(_CHUNK):
+            for piece in answer.pieces():
                 file.write(piece)
 
     def fetch_archives(self, address: str, order: FetchOrder) -> FetchProgress:
@@ -128,7 +122,7 @@ class HttpPeers:
         return decode(ARCHIVES_HELD, self._call("POST", address, "/held_archives", encode(ARCHIVES_ASKED, asked)))
 
     def close(self) -> None:
-        self._session.close()
+        self._connections.close()
 
     # One exchange ----------------------------------------------------------------------------
 
@@ -144,9 +138,9 @@ class HttpPeers:
     ) -> bytes:
         """The answer's body, its signature checked."""
         with self._exchange(method, address, path, body, timeout, believe) as (answer, headers):
-            content = answer.content
+            content = answer.read()
             signer = self._signer(address, believe)
-            if not signer.verify_answer(headers, answer.status_code, content, answer.headers.get(ANSWER_HEADER)):
+            if not signer.verify_answer(headers, answer.status, content, answer.header(ANSWER_HEADER)):
                 raise PeerError(f"What answered at {address} is not a node of this mesh.")
             return content
 
@@ -160,39 +154,29 @@ class HttpPeers:
         timeout: float,
         believe: bool,
         more: Mapping[str, str] | None = None,
-    ) -> Iterator[tuple[requests.Response, dict[str, str]]]:
+    ) -> Iterator[tuple[Answer, dict[str, str]]]:
         """A successful answer, not yet read, and the headers that asked for it; `more` are headers beside these."""
         signer = self._signer(address, believe)
         digest = hashlib.sha256(body).hexdigest() if body else EMPTY_SHA256
-        with _peer_errors(address):
-            answer = None
-            for _ in range(3):  # a first challenge, a stale connection, the answer
-                headers = signer.headers_for(method, path, digest)
-                try:
-                    answer = self._session.request(
-                        method,
-                        f"http://{address}{path}",
-                        data=body or None,
-                        headers={"Content-Type": "application/json"} | dict(more or {}) | (headers or {}),
-                        timeout=timeout,
-                        stream=True,
-                        allow_redirects=False,
-                    )
-                except requests.ConnectionError as error:
-                    if _was_stale(error):
-                        continue
-                    raise
-                if answer.status_code == 401 and signer.learn(answer.headers.get("WWW-Authenticate")):
-                    _ = answer.content  # so that the connection can be used again
-                    continue
-                break
+        for _ in range(3):  # a first challenge, a stale connection, the answer
+            headers = signer.headers_for(method, path, digest) or {}
+            sent = {"Content-Type": "application/json"} | dict(more or {}) | headers
+            answer = self._connections.send(method, address, path, body, sent, timeout)
             if answer is None:
-                raise PeerError(f"{address} closed the connection without an answer.")
-            with answer:
-                if answer.status_code >= 300:
-                    kind = _REFUSALS.get(answer.status_code, PeerFailedError)
-                    raise kind(f"{address} answered {method} {path.partition('?')[0]} with {answer.status_code}.")
-                yield answer, headers or {}
+                continue
+            try:
+                if answer.status < 300:
+                    yield answer, headers
+                    return
+                answer.read_refusal()
+                if answer.status != 401 or not signer.learn(answer.header("WWW-Authenticate")):
+                    break
+            finally:
+                answer.close()
+        if answer is None:
+            raise PeerError(f"{address} closed the connection without an answer.")
+        kind = _REFUSALS.get(answer.status, PeerFailedError)
+        raise kind(f"{address} answered {method} {path.partition('?')[0]} with {answer.status}.")
 
     def _signer(self, address: str, believe: bool) -> RequestSigner:
         """`believe`: the address may be another name of the node, so the name that it gives itself is taken."""
@@ -202,33 +186,3 @@ class HttpPeers:
             if signer is None:
                 signer = self._signers[key] = RequestSigner(self._secret, None if believe else address)
             return signer
-
-
-@contextmanager
-def _peer_errors(address: str) -> Iterator[None]:
-    try:
-        yield
-    except requests.RequestException as error:
-        if _errno(error) == errno.ECONNREFUSED:
-            raise PeerRefusedError(f"Nothing listens at {address}.") from None
-        kind = "did not answer in time" if isinstance(error, requests.Timeout) else "could not be reached"
-        raise PeerError(f"{address} {kind}.") from None
-
-
-def _errno(error: BaseException | None) -> int | None:
-    """The operating system's error number at the bottom of what requests and urllib3 wrap."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        if isinstance(error, OSError) and not isinstance(error, requests.RequestException) and error.errno is not None:
-            return error.errno
-        inner = [argument for argument in error.args if isinstance(argument, BaseException)]
-        reason = getattr(error, "reason", None)
-        inner += [reason] if isinstance(reason, BaseException) else []
-        error = error.__cause__ or error.__context__ or (inner[0] if inner else None)
-    return None
-
-
-def _was_stale(error: requests.ConnectionError) -> bool:
-    """The server had closed a kept connection: the request was not processed, or is one that may come twice."""
-    return _errno(error) in (errno.ECONNRESET, errno.EPIPE) or "RemoteDisconnected" in repr(error)

@@ -105,10 +105,14 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class WorkOrder:
-    """Run these attempts. The record comes along, so that a worker needs no round trip to begin."""
+    """Run these attempts. The record comes along, so that a worker needs no round trip to begin.
+
+    `whole`: it is to be stored. Else it has only the modules of these tasks: the node was given the whole one before.
+    """
 
     evaluation: Evaluation
     tasks: tuple[Task, ...]
+    whole: bool = True
 
 
 class Returned(StrEnum):

@@ -19,6 +19,7 @@ from testmesh.node.condition import Condition
 from testmesh.node.coordinator import Coordinator
 from testmesh.node.document import document
 from testmesh.node.evaluations_file import EvaluationsFile
+from testmesh.node.history import History
 from testmesh.node.holding import Holding
 from testmesh.node.intake import Intake
 from testmesh.node.known_peers import KnownPeers, Reunion
@@ -32,8 +33,10 @@ from testmesh.node.messages import (
     AttemptReports,
     PingReply,
 )
+from testmesh.node.outlook import Outlook
 from testmesh.node.peer_side import PeerSide
 from testmesh.node.peers import PeerClient
+from testmesh.node.pressure import Sensor
 from testmesh.node.public_side import PublicSide
 from testmesh.node.reads import Reads
 from testmesh.node.replicator import Replicator
@@ -44,6 +47,7 @@ from testmesh.node.store import ResultStore
 from testmesh.node.worker import Bench, Worker
 from testmesh.settings import Settings
 from testmesh.testing.github import RepositoryFetcher
+from testmesh.testing.start_gate import StartGates
 
 log = logging.getLogger(__name__)
 _JOIN_PATIENCE_S = 3.0
@@ -68,6 +72,8 @@ class Parts:
     seal_key: str
     slots: int
     isolation: dict[str, Any]  # what /health says of the box: sandbox, loopback, cause
+    sensor: Sensor | None = None  # of processors and memory; None: nothing is measured
+    gates: StartGates | None = None  # None: this node need not mind others of its machine
     data_lock: IO[bytes] | None = None  # open as long as the node lives
     closers: tuple[Callable[[], None], ...] = ()  # called at the stop, before the threads are waited for
     last_closers: tuple[Callable[[], None], ...] = ()  # called once no module runs any more
@@ -123,17 +129,34 @@ class Node(Generic[P]):
             parts.seal_key,
             self._mesh.live,
         )
-        self._reads = Reads(settings.advertise, self._ledger, parts.peers, self._mesh.live, self._intake.find)
         self._bench = make_bench(self._holding.fetcher.ensure)
         self._worker = Worker(
-            settings.advertise, parts.slots, self._bench, self._ledger, self._send_report, self._condition.disk_is_full
+            settings.advertise,
+            parts.slots,
+            self._bench,
+            self._ledger,
+            self._send_report,
+            self._condition.disk_is_full,
+            parts.sensor,
+            parts.gates,
+            parts.clock,
+        )
+        predictor = History(parts.store)
+        self._outlook = Outlook(self._ledger, predictor, self._worker.load, parts.clock)
+        self._reads = Reads(
+            settings.advertise,
+            self._ledger,
+            parts.peers,
+            self._mesh.live,
+            self._intake.find,
+            self._outlook.seconds_left,
         )
         workers = MeshWorkers(settings.advertise, self._worker, parts.peers, self._condition)
         self._coordinator = Coordinator(
             settings.advertise,
             self._ledger,
             workers,
-            Schedule(parts.policy),
+            Schedule(parts.policy, predictor),
             parts.clock,
             self._mesh.live,
             self._sources.resolve,
@@ -261,11 +284,13 @@ class Node(Generic[P]):
                 self._coordinator.node_lost(after.address, blame=True)  # another process: what ran there is gone
         else:
             self._time.forget(after.address)
+            self._outlook.node_gone(after.address)
             self._replicator.peer_gone(after.address)
             self._coordinator.node_lost(after.address, blame=after.health is Health.DEAD)
 
     def _ping_answered(self, address: str, reply: PingReply) -> None:
         self._time.heard(address, reply.wall)
+        self._outlook.load_seen(address, reply.load)
         self._coordinator.load_seen(address, reply.load)
         self._replicator.digest_seen(address, reply.digest)
 

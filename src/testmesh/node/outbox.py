@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from testmesh.errors import ConflictError, PeerConflictError, TestmeshError
 from testmesh.node.batching import batches, text_of
@@ -133,7 +134,7 @@ class Outbox:
         """An owner places by this load: without the modules whose end it is being told."""
         load = self._load()
         ended = sum(report.is_over for report in batch)
-        return Load(load.slots, load.running, max(0, load.waiting - ended))
+        return replace(load, waiting=max(0, load.waiting - ended))
 
     def _put_back(self, reports: Iterable[AttemptReport]) -> None:
         """For the next try, a moment later."""

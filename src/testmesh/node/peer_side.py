@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from testmesh.clock import Clock
-from testmesh.errors import NotFoundError
+from testmesh.errors import ConflictError, NotFoundError
 from testmesh.node.archives import ArchiveStore
 from testmesh.node.coordinator import Coordinator
 from testmesh.node.ledger import Ledger
@@ -73,8 +73,11 @@ class PeerSide:
         return self._mesh.ping_for(target, timeout)
 
     def take_order(self, order: WorkOrder) -> None:
-        """Raises DrainingError."""
-        self._ledger.merge(Changes((order.evaluation,)), publish=False)
+        """Raises DrainingError; ConflictError where only a part of a record came that is not here."""
+        if order.whole:
+            self._ledger.merge(Changes((order.evaluation,)), publish=False)
+        elif self._ledger.store.evaluation(order.evaluation.id) is None:
+            raise ConflictError("This node does not know the evaluation; send the order with its whole record.")
         self._worker.accept(order)
 
     def take_reports(self, reports: AttemptReports) -> None:

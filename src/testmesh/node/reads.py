@@ -2,11 +2,11 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from testmesh.errors import NotFoundError
-from testmesh.model import Evaluation
+from testmesh.model import Evaluation, ModuleState
 from testmesh.node.ledger import Ledger
 from testmesh.node.ownership import waits_for
 from testmesh.node.peers import PeerClient
@@ -18,7 +18,10 @@ _REMEMBERED = 2000  # lines of the list
 
 
 class Reads:
-    """Safe from any thread. `find` looks an evaluation up on the whole mesh; `live` gives the other live nodes."""
+    """Safe from any thread.
+
+    `find` looks an evaluation up on the whole mesh; `live` gives the other live nodes; `seconds_left` is `Outlook`'s.
+    """
 
     def __init__(
         self,
@@ -27,12 +30,14 @@ class Reads:
         peers: PeerClient,
         live: Callable[[], tuple[str, ...]],
         find: Callable[[str], Evaluation | None],
+        seconds_left: Callable[[Evaluation, Sequence[ModuleState]], float | None],
     ) -> None:
         self._address = address
         self._store = ledger.store
         self._peers = peers
         self._live = live
         self._find = find
+        self._seconds_left = seconds_left
         self._lines: OrderedDict[str, tuple[int, EvaluationSummary]] = OrderedDict()  # with the records' fingerprint
         self._lock = threading.Lock()
         self._askers = ThreadPoolExecutor(16, thread_name_prefix="network")
@@ -51,7 +56,9 @@ class Reads:
     def view(self, evaluation_id: str) -> EvaluationView:
         evaluation = self.known(evaluation_id)
         waiting_for = waits_for(evaluation, (self._address, *self._live()))
-        return EvaluationView(evaluation, self._store.states(evaluation_id), waiting_for)
+        states = self._store.states(evaluation_id)
+        left = None if waiting_for else self._seconds_left(evaluation, states)
+        return EvaluationView(evaluation, states, waiting_for, left)
 
     def newest_views(self, limit: int) -> list[EvaluationView]:
         return [EvaluationView(e, self._store.states(e.id)) for e in self._store.newest(limit)]

@@ -39,7 +39,9 @@ def merge_modules(mine: ModuleRecord, theirs: ModuleRecord) -> ModuleRecord:
     if mine.state.verdict.is_final != theirs.state.verdict.is_final:
         return mine if mine.state.verdict.is_final else theirs
     choose = min if mine.state.verdict.is_final else max
-    return choose((mine, theirs), key=_module_order)
+    if _attempt_order(mine) != _attempt_order(theirs):  # nearly always: the rest of the order takes long to make
+        return choose((mine, theirs), key=_attempt_order)
+    return mine if mine == theirs else choose((mine, theirs), key=_module_order)
 
 
 def merge_evaluations(mine: Evaluation, theirs: Evaluation) -> Evaluation:
@@ -152,10 +154,14 @@ def _end_order(evaluation: Evaluation) -> tuple[bool, float, bool, float]:
     return (at is None, at or 0.0, took is None, took or 0.0)
 
 
-def _module_order(record: ModuleRecord) -> tuple[int, int, bool, str, int, str]:
+def _attempt_order(record: ModuleRecord) -> tuple[int, int, bool]:
+    state = record.state
+    return (state.epoch, state.attempt, state.verdict is Verdict.RUNNING)
+
+
+def _module_order(record: ModuleRecord) -> tuple[tuple[int, int, bool], str, int, str]:
     """Total: two records that tie are equal in all that is shown. Of one result, what has the tests comes first."""
-    state, tests = record.state, record.tests
-    return (state.epoch, state.attempt, state.verdict is Verdict.RUNNING, repr(state), -len(tests), repr(tests))
+    return (_attempt_order(record), repr(record.state), -len(record.tests), repr(record.tests))
 
 
 def _merge_sources(mine: Evaluation, theirs: Evaluation) -> tuple[Source, ...]:

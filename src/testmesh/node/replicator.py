@@ -228,7 +228,7 @@ class PeerLink:
         for record in changes.modules:
             key = record.state.key
             known = self._modules.get(key)
-            kept = self._modules[key] = merge_modules(known or record, record)
+            kept = self._modules[key] = merge_modules(known, record) if known else record
             self._weight += _module_weight(kept) - (_module_weight(known) if known else 0)
         if self._weight > _MAX_WAITING:
             log.warning("%s takes no records: what waits for it is dropped; it gets it by comparing", self._address)

@@ -70,7 +70,7 @@ def _of_file(path: Path) -> Iterator[Changes]:
 
 
 def _evaluations(file: sqlite3.Connection) -> Iterator[Evaluation]:
-    for row in _walk(file, "document, fingerprint", "evaluations", "id"):
+    for row in _walk(file, "document, fingerprint", "evaluations", "rowid"):
         with contextlib.suppress(TestmeshError, TypeError):
             evaluation = stored_evaluation(row[0])
             if fingerprint(evaluation) == row[1]:

@@ -16,7 +16,7 @@ class Saving:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._waiting: list[ModuleRecord] = []
+        self._waiting: dict[tuple[str, str, str], ModuleRecord] = {}
         self._said = False
         self.fails = False
 
@@ -25,23 +25,24 @@ class Saving:
         return not self._waiting
 
     def add(self, records: Iterable[ModuleRecord]) -> None:
-        """To be stored at the next `save`."""
-        self._waiting += records
+        """To be stored at the next `save`. Of one module the last, which wins over those before it anyway."""
+        for record in records:
+            self._waiting[record.state.key] = record
 
     def of(self, evaluation_id: str) -> tuple[ModuleRecord, ...]:
-        return tuple(record for record in self._waiting if record.state.evaluation == evaluation_id)
+        return tuple(record for key, record in self._waiting.items() if key[0] == evaluation_id)
 
     def forget(self, evaluation_id: str) -> None:
-        self._waiting = [record for record in self._waiting if record.state.evaluation != evaluation_id]
+        self._waiting = {key: record for key, record in self._waiting.items() if key[0] != evaluation_id}
 
     def save(self) -> bool:
         """All that waits, in one transaction. A record that no store can take must not keep the others out of it."""
         try:
-            if self.merge(Changes(modules=tuple(self._waiting))):
-                self._waiting = []
+            if self.merge(Changes(modules=tuple(self._waiting.values()))):
+                self._waiting = {}
         except Exception:
             log.exception("%d results could not be stored together", len(self._waiting))
-            self._waiting = [record for record in self._waiting if not self._is_done_with(record)]
+            self._waiting = {key: r for key, r in self._waiting.items() if not self._is_done_with(r)}
         return not self._waiting
 
     def merge(self, changes: Changes) -> bool:

@@ -1,55 +1,36 @@
 """PURE: what an owner knows of the modules it drives, and what follows from what happens to them.
 
 Each call gives the records that changed, to be merged into the store, or the orders to send. The schedule can be built
-again from the store at any time: it holds nothing that must survive.
+again from the store at any time: it holds nothing that must survive. But for `update` and `drop` no call costs more the
+more modules there are.
+
+A module has at most two attempts at a time. Its record shows one of them; of the other a successor hears from the
+worker that has it, or not at all: then its result is still welcome, if it is the first.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import chain, zip_longest
+from dataclasses import replace
 
-from testmesh.load_balance.policy import Candidate, NodeLoad, Policy
+from testmesh.load_balance.policy import NodeLoad, Placement, Policy
 from testmesh.model import Evaluation, ModuleResult, ModuleState, Verdict
+from testmesh.node.book import Book
+from testmesh.node.jobs import MAX_LOSSES, Module
 from testmesh.node.messages import AttemptReport, Task, WorkOrder
+from testmesh.node.placed import Attempt
+from testmesh.node.prediction import FromFile, Predictor
 from testmesh.node.replica import ModuleRecord
+from testmesh.node.tail import Running, is_late, second_attempts
 
-MAX_LOSSES = 3  # attempts lost with their nodes, before the module runs once alone
 MAX_NODE_FAILURES = 3  # attempts that failed by a node's fault, before the module is infra_failed
-
-ModuleKey = tuple[str, str]  # project, path
-
-
-@dataclass(slots=True)
-class _Module:
-    state: ModuleState
-    tests_found: int
-    next_attempt: int
-    node: str | None = None  # where its newest attempt was placed; None: it waits
-    placed_at: float = 0.0
-    lost_with: list[str] = field(default_factory=list)
-    failed_on: list[str] = field(default_factory=list)
-
-    @property
-    def waits(self) -> bool:
-        return self.node is None and not self.state.verdict.is_final
-
-    @property
-    def runs_alone(self) -> bool:
-        return self.state.losses >= MAX_LOSSES
+_MOST_ATTEMPTS = 2  # of a module at a time
 
 
-@dataclass(slots=True)
-class _Job:
-    evaluation: Evaluation
-    modules: dict[ModuleKey, _Module]
-
-
-@dataclass(slots=True)
 class Schedule:
-    """Not thread-safe: the coordinator's thread has it for itself. Times are monotonic seconds."""
+    """Not thread-safe: the coordinator's thread has it for itself. Times are monotonic seconds, `wall` Unix seconds."""
 
-    policy: Policy
-    _jobs: dict[str, _Job] = field(default_factory=dict)
+    def __init__(self, policy: Policy, predictor: Predictor | None = None) -> None:
+        self._policy = policy
+        self._book = Book(predictor or FromFile())
 
     # Evaluations -----------------------------------------------------------------------------
 
@@ -58,39 +39,28 @@ class Schedule:
 
         Of an evaluation that is cancelled, the `cancelled` states of what has not ended.
         """
-        known = {(state.project, state.module): state for state in states}
-        earlier = self._jobs[evaluation.id].modules if evaluation.id in self._jobs else {}
-        job = self._jobs[evaluation.id] = _Job(evaluation, {})
-        created = []
-        for project in evaluation.projects:
-            for plan in project.modules:
-                key = (project.name, plan.path)
-                module, state = earlier.get(key), known.get(key)
-                if module is None:
-                    if state is None:
-                        state = ModuleState(evaluation.id, project.name, plan.path, epoch=evaluation.epoch)
-                        created.append(ModuleRecord(state))
-                    module = _taken_up(state, plan.tests_found)
-                elif state is not None and state.verdict.is_final and not module.state.verdict.is_final:
-                    module.state, module.node = state, None  # it ended under another owner
-                job.modules[key] = module
-        return self._cancel(job) if evaluation.cancelled else created
+        created = self._book.take_up(evaluation, states)
+        if evaluation.cancelled:
+            return self._cancel(evaluation.id)
+        return [ModuleRecord(module.state) for module in created]
 
     def drop(self, evaluation_id: str) -> None:
         """Another node drives it now, or it has ended."""
-        self._jobs.pop(evaluation_id, None)
+        self._book.drop(evaluation_id)
 
     def drives(self, evaluation_id: str) -> bool:
-        return evaluation_id in self._jobs
+        return evaluation_id in self._book.jobs
 
     def evaluations(self) -> list[Evaluation]:
-        return [job.evaluation for job in self._jobs.values()]
+        return [job.evaluation for job in self._book.jobs.values()]
 
     def is_complete(self, evaluation_id: str) -> bool:
         """Every source is resolved (or it is cancelled) and every module has its result."""
-        job = self._jobs[evaluation_id]
-        resolved = job.evaluation.cancelled or all(source.is_resolved for source in job.evaluation.sources)
-        return resolved and all(module.state.verdict.is_final for module in job.modules.values())
+        return self._book.jobs[evaluation_id].is_complete
+
+    def contested(self, evaluation_id: str) -> tuple[ModuleRecord, ...]:
+        """Results that came while another attempt still ran: a successor must know them before that one ends."""
+        return tuple(self._book.jobs[evaluation_id].contested)
 
     # Placing ---------------------------------------------------------------------------------
 
@@ -99,191 +69,222 @@ class Schedule:
     ) -> list[tuple[str, WorkOrder]]:
         """Orders for nodes with room. `nodes` have `assigned` as they said last, which orders on the way are not in.
 
-        `held_back`: evaluations of which nothing is placed yet.
+        `held_back`: evaluations of which nothing is placed yet. Once nothing else waits, what is late is placed twice.
         """
-        placed = self.placed_by_node()
-        reserved = {module.node for _, module in self._open_modules() if module.runs_alone}
-        loads = [
-            replace(node, assigned=max(node.assigned, placed.get(node.address, 0)))
-            for node in nodes
-            if node.address not in reserved
-        ]
-        tasks: dict[tuple[str, str], list[Task]] = {}
-        for placement in self.policy.place(self._candidates(held_back), loads):
-            candidate = placement.candidate
-            module = self._jobs[candidate.evaluation].modules[candidate.project, candidate.module]
-            epoch, attempt = self._jobs[candidate.evaluation].evaluation.epoch, module.next_attempt
-            module.next_attempt += 1
-            module.node, module.placed_at = placement.address, now
-            module.state = replace(module.state, verdict=Verdict.PENDING, epoch=epoch, attempt=attempt)
-            task = Task(candidate.project, candidate.module, epoch, attempt)
-            tasks.setdefault((placement.address, candidate.evaluation), []).append(task)
-        return [
-            (address, WorkOrder(self._jobs[evaluation_id].evaluation, tuple(of_order)))
-            for (address, evaluation_id), of_order in tasks.items()
-        ]
+        turns, tasks = self._book.turns, dict[tuple[str, str], list[Task]]()
+        if not turns.is_empty(held_back):
+            loads = self._book.seen(nodes, now)
+            if any(load.room > 0 for load in loads):
+                self._give(self._policy.place(turns.candidates(held_back), loads), now, tasks)
+        if turns.is_empty(held_back):
+            loads = self._book.seen(nodes, now)
+            if any(load.is_free for load in loads):
+                self._give(second_attempts(self._running(held_back, now), loads, now), now, tasks)
+        return [(node, self._order(node, evaluation_id, given)) for (node, evaluation_id), given in tasks.items()]
 
     def placed_by_node(self) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for _, module in self._open_modules():
-            if module.node is not None:
-                counts[module.node] = counts.get(module.node, 0) + 1
-        return counts
+        return self._book.counts()
 
     def placed_before(self, moment: float) -> dict[str, set[tuple[str, Task]]]:
         """Attempts placed before a moment, by node: what each should still have."""
         found: dict[str, set[tuple[str, Task]]] = {}
-        for evaluation_id, module in self._open_modules():
-            if module.node is not None and module.placed_at < moment:
-                found.setdefault(module.node, set()).add((evaluation_id, _task(module.state)))
+        for _, attempt in self._book.attempts():
+            if attempt.placed_at < moment:
+                found.setdefault(attempt.node, set()).add(attempt.id)
         return found
 
-    def _candidates(self, held_back: Collection[str]) -> Iterator[Candidate]:
-        """The evaluations take turns, so that a small one is not behind a large one; within one, most tests first.
+    def _running(self, held_back: Collection[str], now: float) -> Iterator[Running]:
+        """What may have a second attempt."""
+        for module, attempt in self._book.attempts():
+            began = attempt.began_at
+            if len(module.attempts) > 1 or module.runs_alone or attempt.evaluation in held_back:
+                continue
+            if began is None or is_late(module.prediction, began, now):
+                yield Running(module.candidate(), module.prediction, attempt.node, attempt.placed_at, began)
 
-        Before them all what must run alone, or it would never find an empty node.
-        """
-        alone, queues = [], []
-        for evaluation_id, job in self._jobs.items():
-            waiting = [m for m in job.modules.values() if m.waits and evaluation_id not in held_back]
-            alone += [module for module in waiting if module.runs_alone]
-            queues.append(sorted((m for m in waiting if not m.runs_alone), key=lambda module: -module.tests_found))
-        in_turn = (module for module in chain.from_iterable(zip_longest(*queues)) if module is not None)
-        return map(_candidate, chain(alone, in_turn))
+    def _give(self, placements: Iterable[Placement], now: float, tasks: dict[tuple[str, str], list[Task]]) -> None:
+        for placement in placements:
+            this = placement.candidate
+            module, job = self._book.module_of(this), self._book.jobs[this.evaluation]
+            task = Task(this.project, this.module, job.evaluation.epoch, module.next_attempt, this.alone)
+            self._book.add(module, task, placement.address, now)
+            tasks.setdefault((placement.address, this.evaluation), []).append(task)
+
+    def _order(self, node: str, evaluation_id: str, tasks: Sequence[Task]) -> WorkOrder:
+        """The first one to a node has the whole record, which it stores; later ones what a worker needs of it."""
+        job = self._book.jobs[evaluation_id]
+        if node in job.told:
+            return WorkOrder(job.part_of(tasks), tuple(tasks), whole=False)
+        job.told.add(node)
+        return WorkOrder(job.evaluation, tuple(tasks))
 
     # What happens ----------------------------------------------------------------------------
 
-    def unplaced(self, evaluation_id: str, tasks: Sequence[Task]) -> None:
+    def unplaced(self, node: str, evaluation_id: str, tasks: Sequence[Task]) -> None:
         """An order did not arrive. Should it have after all, its report is still welcome."""
+        if evaluation_id in self._book.jobs:
+            self._book.jobs[evaluation_id].told.discard(node)
         for task in tasks:
-            module = self._find(evaluation_id, task)
-            if module is not None and _task(module.state) == task and module.state.verdict is Verdict.PENDING:
-                module.node = None
+            module = self._book.find(evaluation_id, task)
+            attempt = module.attempt(task) if module is not None else None
+            if module is not None and attempt is not None and attempt.node == node and attempt.began_at is None:
+                self._book.remove(module, attempt)
+                if not module.attempts:
+                    self._book.turns.give_back(module)
 
     def found(self, node: str, held: Iterable[tuple[str, Task]], now: float) -> None:
-        """A worker has these: what waits here, and was given to it by an earlier owner, is left to it."""
+        """A worker has these: what was given to it by an earlier owner, and not given up since, is left to it."""
         for evaluation_id, task in held:
-            module = self._find(evaluation_id, task)
-            if module is None or not module.waits:
+            module = self._book.find(evaluation_id, task)
+            if module is None or module.is_over:
                 continue
-            if module.state.attempt and _number(task) < (module.state.epoch, module.state.attempt):
-                continue  # it was given up since
-            module.node, module.placed_at = node, now
-            module.next_attempt = max(module.next_attempt, task.attempt + 1)
-            module.state = replace(module.state, epoch=task.epoch, attempt=task.attempt)
+            attempt = module.attempt(task)
+            if attempt is None:
+                attempt = self._adopted(module, task, node, now)
+                if attempt is not None:
+                    self._book.begin(attempt, now)  # for all that is known
+            elif attempt.began_at is not None:
+                attempt.began_at = min(attempt.began_at, now)  # it was not known when
 
     def lost(self, node: str, tasks: set[tuple[str, Task]] | None = None, *, blame: bool = True) -> list[ModuleRecord]:
         """A node is gone, or (`tasks`) no longer has these: they wait again. One lost too often is `crashed`.
 
-        `blame`: it may be the module's doing; not so where a node left by itself.
+        `blame`: it may be the module's doing; not so where a node left by itself. A module of which another attempt
+        lives is not lost.
         """
+        if tasks is None:
+            self._book.lost(node)
         changed = []
-        for evaluation_id, module in self._open_modules():
-            if module.node != node or (tasks is not None and (evaluation_id, _task(module.state)) not in tasks):
+        for module, attempt in self._book.attempts_at(node):
+            if tasks is not None and attempt.id not in tasks:
                 continue
             if blame:
                 module.lost_with.append(node)
-                module.state = replace(module.state, losses=module.state.losses + 1)
-            if module.state.losses > MAX_LOSSES:
-                detail = (
-                    f"The node that ran this module was lost {module.state.losses} times in a row,"
-                    f" the last time ({node}) with nothing else to run."
-                )
-                changed.append(self._settle(module, ModuleResult(Verdict.CRASHED, detail=detail), node))
-            else:
-                changed.append(self._wait_again(module))
+            losses = module.state.losses + (blame and len(module.attempts) == 1)
+            if losses <= MAX_LOSSES:
+                changed += self._give_up(module, attempt, losses=losses)
+                continue
+            detail = (
+                f"The node that ran this module was lost {losses} times in a row,"
+                f" the last time ({node}) with nothing else to run."
+            )
+            module.state = replace(module.state, losses=losses)
+            changed.append(self._settle(module, attempt.task, node, ModuleResult(Verdict.CRASHED, detail=detail)))
         return changed
 
-    def reported(self, report: AttemptReport) -> list[ModuleRecord]:
-        """An attempt began or ended. The first that ends is the result; what comes later is discarded."""
-        module = self._find(report.evaluation, report.task)
-        if module is None or module.state.verdict.is_final:
-            return []
-        newest = _task(module.state) == report.task
-        if report.returned is not None:
-            return [self._wait_again(module)] if newest and module.node == report.node else []
-        if report.result is None:
-            return self._began(module, report, newest)
-        if report.retry:
-            if not newest:
-                return []
-            module.failed_on.append(report.node)
-            if len(module.failed_on) < MAX_NODE_FAILURES:
-                return [self._wait_again(module)]
-        module.state = replace(module.state, epoch=report.task.epoch, attempt=report.task.attempt)
-        return [self._settle(module, report.result, report.node)]
+    def ended_elsewhere(self, state: ModuleState) -> None:
+        """A result that another owner came to, and that is stored here by now."""
+        job = self._book.jobs.get(state.evaluation)
+        module = job.modules.get((state.project, state.module)) if job else None
+        if module is not None and not module.is_over:
+            self._book.end(module, state)
 
-    def _began(self, module: _Module, report: AttemptReport, newest: bool) -> list[ModuleRecord]:
-        """Also where its order seemed not to arrive, or where an earlier owner placed it, unknown to this one."""
-        task, state = report.task, module.state
-        if not newest and not (module.waits and _number(task) > (state.epoch, state.attempt)):
+    def reported(self, report: AttemptReport, now: float, wall: float) -> list[ModuleRecord]:
+        """An attempt began or ended. The first that ends is the result; what comes later is discarded."""
+        module = self._book.find(report.evaluation, report.task)
+        if module is None or module.is_over:
             return []
-        module.node = report.node
-        module.next_attempt = max(module.next_attempt, task.attempt + 1)
-        module.state = replace(state, verdict=Verdict.RUNNING, epoch=task.epoch, attempt=task.attempt, node=report.node)
+        result = report.result
+        if result is not None and not report.retry and not _is_excused(report):
+            return [self._settle(module, report.task, report.node, result)]
+        attempt = module.attempt(report.task)
+        if attempt is None and report.returned is None:
+            attempt = self._adopted(module, report.task, report.node, now)
+        if attempt is None or attempt.node != report.node:
+            return []
+        if result is None and report.returned is None:
+            return self._began(module, attempt, now, wall)
+        return self._ended_in_vain(module, attempt, report)
+
+    def _ended_in_vain(self, module: Module, attempt: Attempt, report: AttemptReport) -> list[ModuleRecord]:
+        """It was given back, the node failed, or its time was not its own."""
+        if report.result is None or not report.retry:
+            return self._give_up(module, attempt, starved=module.state.starved + _is_excused(report))
+        module.failed_on.append(report.node)
+        if len(module.failed_on) >= MAX_NODE_FAILURES and len(module.attempts) == 1:
+            return [self._settle(module, report.task, report.node, report.result)]
+        return self._give_up(module, attempt)
+
+    def _adopted(self, module: Module, task: Task, node: str, now: float) -> Attempt | None:
+        """One whose order seemed not to arrive, or that an earlier owner placed; unless it was given up since."""
+        if (task.epoch, task.attempt) < module.floor or len(module.attempts) >= _MOST_ATTEMPTS:
+            return None
+        return self._book.add(module, task, node, now)
+
+    def _began(self, module: Module, attempt: Attempt, now: float, wall: float) -> list[ModuleRecord]:
+        self._book.begin(attempt, now)
+        for other in [other for other in module.attempts if other.began_at is None and other.number < attempt.number]:
+            self._book.remove(module, other)  # its worker sees that a later one runs, and does not begin it
+        if module.state.verdict is Verdict.RUNNING or attempt.number < module.number:
+            return []
+        module.state = replace(_showing(module.state, attempt, Verdict.RUNNING), began_at=wall)
         return [ModuleRecord(module.state)]
 
-    def _wait_again(self, module: _Module) -> ModuleRecord:
-        """For its next attempt, under that one's number: at its old one, `running` would win in every merge."""
-        epoch = self._jobs[module.state.evaluation].evaluation.epoch
-        module.node = None
-        module.state = replace(module.state, verdict=Verdict.PENDING, epoch=epoch, attempt=module.next_attempt)
-        return ModuleRecord(module.state)
+    def _give_up(
+        self, module: Module, attempt: Attempt, *, losses: int | None = None, starved: int | None = None
+    ) -> list[ModuleRecord]:
+        """It waits again, with these counts, unless another attempt lives.
 
-    def _settle(self, module: _Module, result: ModuleResult, node: str) -> ModuleRecord:
+        For its next attempt, under that one's number: at its old one, `running` would win in every merge.
+        """
+        self._book.remove(module, attempt)
+        module.floor = max(module.floor, (attempt.task.epoch, attempt.task.attempt + 1))
+        state, epoch = module.state, self._book.job_of(module).evaluation.epoch
+        waiting = replace(state, verdict=Verdict.PENDING, epoch=epoch, attempt=module.next_attempt, began_at=0.0)
+        if not module.attempts:
+            losses = state.losses if losses is None else losses
+            starved = state.starved if starved is None else starved
+            module.state = replace(waiting, losses=losses, starved=starved)
+            self._book.turns.give_back(module)
+        elif state.verdict is not Verdict.RUNNING or module.number != attempt.number:
+            return []  # the record shows the other one, or none
+        elif (other := module.attempts[0]).number > attempt.number:
+            verdict = Verdict.PENDING if other.began_at is None else Verdict.RUNNING
+            module.state = _showing(state, other, verdict)
+        else:
+            module.state = waiting
+        return [ModuleRecord(module.state)]
+
+    def _settle(self, module: Module, task: Task, node: str, result: ModuleResult) -> ModuleRecord:
         counts = result.counts
         if result.verdict is Verdict.CRASHED and not (counts.passed or counts.failed or counts.errors):
-            counts = replace(counts, failed=module.tests_found)
-        module.node = None
-        module.state = replace(
+            counts = replace(counts, failed=module.plan.tests_found)
+        state = replace(
             module.state,
             verdict=result.verdict,
+            epoch=task.epoch,
+            attempt=task.attempt,
             node=node,
             counts=counts,
             time=result.time,
             python=result.python,
             detail=result.detail,
+            cpu_time=result.cpu_time,
+            began_at=result.began_at,
         )
-        return ModuleRecord(module.state, result.tests)
+        record = ModuleRecord(state, result.tests)
+        if any(attempt.task != task for attempt in module.attempts):
+            self._book.job_of(module).contested.append(record)
+        self._book.end(module, state)
+        return record
 
-    def _cancel(self, job: _Job) -> list[ModuleRecord]:
+    def _cancel(self, evaluation_id: str) -> list[ModuleRecord]:
         changed = []
-        for module in job.modules.values():
-            if not module.state.verdict.is_final:
-                module.node = None
-                module.state = replace(module.state, verdict=Verdict.CANCELLED)
-                changed.append(ModuleRecord(module.state))
+        for module in self._book.jobs[evaluation_id].modules.values():
+            if not module.is_over:
+                epoch, attempt = max([module.number, *(attempt.number for attempt in module.attempts)])
+                state = replace(module.state, verdict=Verdict.CANCELLED, epoch=epoch, attempt=attempt)
+                self._book.end(module, state)
+                changed.append(ModuleRecord(state))
         return changed
 
-    def _find(self, evaluation_id: str, task: Task) -> _Module | None:
-        job = self._jobs.get(evaluation_id)
-        return job.modules.get((task.project, task.module)) if job else None
 
-    def _open_modules(self) -> list[tuple[str, _Module]]:
-        return [
-            (evaluation_id, module)
-            for evaluation_id, job in self._jobs.items()
-            for module in job.modules.values()
-            if not module.state.verdict.is_final
-        ]
+def _is_excused(report: AttemptReport) -> bool:
+    """A timeout while the processor was short: it runs once more, alone, and what comes of that stands."""
+    timeout = report.result is not None and report.result.verdict is Verdict.TIMEOUT
+    return timeout and report.starved and not report.task.alone
 
 
-def _number(task: Task) -> tuple[int, int]:
-    return (task.epoch, task.attempt)
-
-
-def _task(state: ModuleState) -> Task:
-    return Task(state.project, state.module, state.epoch, state.attempt)
-
-
-def _taken_up(state: ModuleState, tests_found: int) -> _Module:
-    """A module as the store knows it. One that runs was placed by an earlier owner: the worker may still have it."""
-    if state.verdict is Verdict.RUNNING:
-        return _Module(state, tests_found, state.attempt + 1, node=state.node)
-    return _Module(state, tests_found, max(1, state.attempt))
-
-
-def _candidate(module: _Module) -> Candidate:
-    state = module.state
-    avoid = frozenset(module.lost_with + module.failed_on)
-    return Candidate(state.evaluation, state.project, state.module, avoid, alone=module.runs_alone)
+def _showing(state: ModuleState, attempt: Attempt, verdict: Verdict) -> ModuleState:
+    epoch, number = attempt.number
+    return replace(state, verdict=verdict, epoch=epoch, attempt=number, node=attempt.node, began_at=0.0)

@@ -12,12 +12,14 @@ from testmesh.model import Evaluation, EvaluationStatus, ModuleState, Options, T
 class EvaluationView:
     """One evaluation as this node knows it, with every module it has.
 
-    `waiting_for`: nodes that hold its archives, where it cannot go on until one of them is back.
+    `waiting_for`: nodes that hold its archives, where it cannot go on until one of them is back. `seconds_left`: until
+    it will most likely end; None where it has, or where that cannot be told.
     """
 
     evaluation: Evaluation
     modules: tuple[ModuleState, ...]
     waiting_for: tuple[str, ...] = ()
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from testmesh.node.sqlite_schema import (
     stored_tests,
 )
 from testmesh.node.sqlite_totals import count_evaluation, count_state
+from testmesh.node.timings import Timing
 
 _OF_EVALUATION = "WHERE evaluation = ?"
 _OF_MODULE = "WHERE evaluation = ? AND project = ? AND module = ?"
@@ -36,12 +37,14 @@ _OF_MODULE = "WHERE evaluation = ? AND project = ? AND module = ?"
 
 @dataclass(slots=True)
 class Merged:
-    """What a merge changed; `deltas` are those of the evaluations' digests."""
+    """What a merge changed; `deltas` are those of the evaluations' digests, the last two those of the history."""
 
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
     modules: dict[tuple[str, str, str], ModuleRecord] = field(default_factory=dict)
     deltas: dict[str, int] = field(default_factory=dict)
     token_erased: bool = False
+    timings: dict[str, Timing] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
 
     @property
     def changes(self) -> Changes:
@@ -88,7 +91,7 @@ def _merge_evaluation(writer: sqlite3.Connection, theirs: Evaluation, merged: Me
     stage = PRUNED if new.pruned else OPEN if new.finished_at is None else ENDED
     writer.execute(
         "INSERT OR REPLACE INTO evaluations VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (new.id, new.submitted_at, new.number, stage, new.finished_at, encode(EVALUATION, new), after),
+        (new.id, new.submitted_at, new.number, stage, new.finished_at, after, encode(EVALUATION, new)),
     )
     if new.pruned and (mine is None or not mine.pruned):
         _drop_modules(writer, new.id, merged)
@@ -127,14 +130,14 @@ def _merge_module(writer: sqlite3.Connection, theirs: ModuleRecord, merged: Merg
     state = state_of(row_of(theirs.state))  # as it is read again
     theirs = ModuleRecord(state, theirs.tests)
     row = writer.execute(
-        f"SELECT {STATE_COLUMNS}, fingerprint FROM modules {_OF_MODULE}",  # noqa: S608
+        f"SELECT {STATE_COLUMNS}, tests, fingerprint FROM modules {_OF_MODULE}",  # noqa: S608
         place_of(state),
     ).fetchone()
     mine: ModuleState | None = None
-    new, before = theirs, 0
+    new, before, had_tests = theirs, 0, 0
     if row is not None:
-        mine, before = state_of(row[:-1]), row[-1]
-        known = ModuleRecord(mine, _tests_of(writer, mine))
+        mine, had_tests, before = state_of(row[:-2]), row[-2], row[-1]
+        known = ModuleRecord(mine, _tests_of(writer, mine) if had_tests else ())
         if module_fingerprint(mine, len(known.tests)) != before:
             raise DamagedError(f"a result of evaluation {state.evaluation} is not what was written")
         new = merge_modules(known, theirs)
@@ -146,7 +149,7 @@ def _merge_module(writer: sqlite3.Connection, theirs: ModuleRecord, merged: Merg
     if new.tests:
         outcomes = pack_tests(new.tests)
         writer.execute("INSERT OR REPLACE INTO tests VALUES (?, ?, ?, ?)", (*place_of(state), outcomes))
-    elif mine is not None:
+    elif had_tests:
         writer.execute(f"DELETE FROM tests {_OF_MODULE}", place_of(state))  # noqa: S608
     if mine is not None:
         count_state(writer, mine, -1)

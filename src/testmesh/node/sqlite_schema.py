@@ -1,11 +1,13 @@
 """The tables of the durable store, and records as their rows.
 
-Evaluations, modules and tests are the records; all else is derived from them, and can be made again.
+Evaluations, modules and tests are the records; all else is derived from them, and can be made again, but for the
+history of how long test files took: it outlives them, and is a hint that nobody relies on.
 """
 
 import sqlite3
 import zlib
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,14 +16,14 @@ from testmesh.errors import InfrastructureError, MalformedError, TestmeshError
 from testmesh.model import Counts, Evaluation, ModuleState, TestResult, Verdict
 from testmesh.node.codec import EVALUATION, decode, unpack_tests
 
-VERSION = 2  # of the tables; raised by every change of them
+VERSION = 3  # of the tables; raised by every change of them
 _KNOWN_VERSIONS = range(1, 1000)  # any other number in a file is damage
 OPEN, ENDED, PRUNED = 0, 1, 2  # `stage` of an evaluation
 SCHEMA = """
 CREATE TABLE evaluations (
     id TEXT PRIMARY KEY, submitted_at REAL NOT NULL, number INTEGER NOT NULL, stage INTEGER NOT NULL,
-    finished_at REAL, document BLOB NOT NULL, fingerprint INTEGER NOT NULL
-) WITHOUT ROWID;
+    finished_at REAL, fingerprint INTEGER NOT NULL, document BLOB NOT NULL
+);
 CREATE INDEX newest ON evaluations (submitted_at DESC, id DESC) WHERE stage < 2;
 CREATE INDEX by_stage ON evaluations (stage, number, id, finished_at);
 CREATE INDEX numbers ON evaluations (number);
@@ -29,7 +31,8 @@ CREATE TABLE modules (
     evaluation TEXT, project TEXT, module TEXT, verdict TEXT NOT NULL, epoch INTEGER NOT NULL, attempt INTEGER NOT NULL,
     node TEXT NOT NULL, passed INTEGER NOT NULL, failed INTEGER NOT NULL, errors INTEGER NOT NULL,
     skipped INTEGER NOT NULL, time REAL NOT NULL, python TEXT NOT NULL, detail TEXT NOT NULL,
-    losses INTEGER NOT NULL, tests INTEGER NOT NULL, fingerprint INTEGER NOT NULL,
+    losses INTEGER NOT NULL, cpu_time REAL NOT NULL, began_at REAL NOT NULL, starved INTEGER NOT NULL,
+    tests INTEGER NOT NULL, fingerprint INTEGER NOT NULL,
     PRIMARY KEY (evaluation, project, module)
 ) WITHOUT ROWID;
 CREATE TABLE tests (
@@ -51,10 +54,14 @@ CREATE TABLE node_projects (
 CREATE TABLE node_evaluations (
     node TEXT, evaluation TEXT, uses INTEGER NOT NULL, PRIMARY KEY (node, evaluation)
 ) WITHOUT ROWID;
+CREATE TABLE history (
+    content TEXT PRIMARY KEY, wall REAL NOT NULL, cpu REAL NOT NULL, runs INTEGER NOT NULL, number INTEGER NOT NULL
+) WITHOUT ROWID;
 """
+_VERDICTS = MappingProxyType({verdict.value: verdict for verdict in Verdict})  # thousands of rows are read for a GET
 STATE_COLUMNS = (
     "evaluation, project, module, verdict, epoch, attempt, node, passed, failed, errors, skipped, time, python, detail,"
-    " losses"
+    " losses, cpu_time, began_at, starved"
 )
 
 
@@ -115,6 +122,9 @@ def row_of(state: ModuleState) -> tuple[object, ...]:
         state.python,
         state.detail,
         state.losses,
+        float(state.cpu_time),
+        float(state.began_at),
+        state.starved,
     )
 
 
@@ -122,8 +132,8 @@ def state_of(row: Sequence[Any]) -> ModuleState:
     evaluation, project, module, verdict, epoch, attempt, node, passed, failed, errors, skipped, *rest = row
     counts = Counts(passed, failed, errors, skipped)
     try:
-        return ModuleState(evaluation, project, module, Verdict(verdict), epoch, attempt, node, counts, *rest)
-    except (ValueError, TypeError):
+        return ModuleState(evaluation, project, module, _VERDICTS[verdict], epoch, attempt, node, counts, *rest)
+    except (KeyError, TypeError):
         raise DamagedError("a module's row cannot be read") from None
 
 

@@ -15,13 +15,16 @@ from testmesh.errors import TestmeshError
 from testmesh.model import Counts, Evaluation, ModuleState
 from testmesh.node import sqlite_totals
 from testmesh.node.codec import MOST_RECEIVED
+from testmesh.node.recent_evaluations import RecentEvaluations
 from testmesh.node.replica import Changes, ModuleRecord
 from testmesh.node.salvage import salvage
 from testmesh.node.service import ModuleTests
 from testmesh.node.sqlite_connections import Connections, transaction
+from testmesh.node.sqlite_history import SqliteHistory
 from testmesh.node.sqlite_merge import Merged, merge_into
 from testmesh.node.sqlite_schema import STATE_COLUMNS, state_of, stored_evaluation, stored_tests
 from testmesh.node.store import Ended, Tally
+from testmesh.node.timings import Timing
 
 log = logging.getLogger(__name__)
 _IS_FINAL = "(verdict NOT IN ('pending', 'running'))"
@@ -35,11 +38,15 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self._digest = 0
+        self._history: SqliteHistory
+        self._recent = RecentEvaluations()
         self._file = Connections(path, self._opened)
 
     def _opened(self, writer: sqlite3.Connection, damaged: Path | None, in_order: bool) -> None:
+        self._history = SqliteHistory(writer)
+        self._recent.clear()
         if damaged is not None:
-            _salvage(writer, damaged)
+            self._salvage(writer, damaged)
         elif not in_order:  # what is derived may be older or newer than the records, should the log have been cut
             with transaction(writer):
                 sqlite_totals.rebuild(writer)
@@ -49,17 +56,35 @@ class SqliteStore:
     # Writing ---------------------------------------------------------------------------------
 
     def merge(self, changes: Changes) -> Changes:
-        return self._file.write(lambda writer: merge_into(writer, changes), self._committed).changes
+        return self._file.write(lambda writer: self._merge(writer, changes), self._committed).changes
+
+    def _merge(self, writer: sqlite3.Connection, changes: Changes) -> Merged:
+        merged = merge_into(writer, changes)
+        self._history.learn(writer, merged)
+        return merged
 
     def _committed(self, merged: Merged) -> None:
+        self._history.committed(merged)
         self._digest = functools.reduce(operator.xor, merged.deltas.values(), self._digest)
         if merged.token_erased:  # it would stay in the log of what was written, sealed as it is
             self._file.checkpoint()
 
+    def _salvage(self, writer: sqlite3.Connection, damaged: Path) -> None:
+        evaluations = modules = 0
+        try:
+            for changes in salvage(damaged):
+                with transaction(writer):
+                    merged = self._merge(writer, changes)
+                self._history.committed(merged)
+                evaluations, modules = evaluations + len(changes.evaluations), modules + len(changes.modules)
+        except (sqlite3.Error, OSError, TestmeshError) as error:
+            log.warning("reading what is left of %s ended early: %s", damaged, error)
+        log.warning("%d evaluations and %d modules were read from %s", evaluations, modules, damaged.name)
+
     # Reading ---------------------------------------------------------------------------------
 
     def evaluation(self, evaluation_id: str) -> Evaluation | None:
-        return self._file.read(lambda reader: _evaluation(reader, evaluation_id))
+        return self._file.read(lambda reader: self._evaluation(reader, evaluation_id))
 
     def states(self, evaluation_id: str) -> tuple[ModuleState, ...]:
         return self._file.read(lambda reader: _states(reader, evaluation_id))
@@ -68,7 +93,7 @@ class SqliteStore:
         def read(reader: sqlite3.Connection) -> Changes:
             reader.execute("BEGIN")  # one snapshot for the three reads
             try:
-                evaluation, states = _evaluation(reader, evaluation_id), _states(reader, evaluation_id)
+                evaluation, states = self._evaluation(reader, evaluation_id), _states(reader, evaluation_id)
                 tests = {
                     (project, module): stored_tests(outcomes)
                     for project, module, outcomes in reader.execute(
@@ -129,9 +154,29 @@ class SqliteStore:
     def unfinished(self) -> list[Evaluation]:
         return self._evaluations("stage = 0 ORDER BY submitted_at, id")
 
+    def unfinished_count(self) -> int:
+        query = "SELECT count(*) FROM evaluations WHERE stage = 0"
+        return self._file.read(lambda reader: int(reader.execute(query).fetchone()[0]))
+
+    def timing(self, content: str) -> Timing | None:
+        return self._history.timing(content)
+
     def naming_archive(self, digest: str) -> list[Evaluation]:
         where = "id IN (SELECT evaluation FROM archives WHERE digest = ? AND pruned = 0)"
         return self._evaluations(where, digest)
+
+    def _evaluation(self, reader: sqlite3.Connection, evaluation_id: str) -> Evaluation | None:
+        row = reader.execute("SELECT fingerprint FROM evaluations WHERE id = ?", (evaluation_id,)).fetchone()
+        known = self._recent.get(evaluation_id, row[0]) if row else None
+        if row is None or known is not None:
+            return known
+        query = "SELECT document, fingerprint FROM evaluations WHERE id = ?"  # of one moment
+        row = reader.execute(query, (evaluation_id,)).fetchone()
+        if row is None:
+            return None
+        evaluation = stored_evaluation(row[0])
+        self._recent.put(evaluation, row[1])
+        return evaluation
 
     def _evaluations(self, where: str, *values: object) -> list[Evaluation]:
         query = f"SELECT document FROM evaluations WHERE {where}"  # noqa: S608
@@ -172,23 +217,6 @@ class SqliteStore:
     def close(self) -> None:
         """Whoever still reads or merges afterwards gets an InfrastructureError."""
         self._file.close()
-
-
-def _salvage(writer: sqlite3.Connection, damaged: Path) -> None:
-    evaluations = modules = 0
-    try:
-        for changes in salvage(damaged):
-            with transaction(writer):
-                merge_into(writer, changes)
-            evaluations, modules = evaluations + len(changes.evaluations), modules + len(changes.modules)
-    except (sqlite3.Error, OSError, TestmeshError) as error:
-        log.warning("reading what is left of %s ended early: %s", damaged, error)
-    log.warning("%d evaluations and %d modules were read from %s", evaluations, modules, damaged.name)
-
-
-def _evaluation(connection: sqlite3.Connection, evaluation_id: str) -> Evaluation | None:
-    row = connection.execute("SELECT document FROM evaluations WHERE id = ?", (evaluation_id,)).fetchone()
-    return stored_evaluation(row[0]) if row else None
 
 
 def _newest(

@@ -13,6 +13,7 @@ from testmesh.node.replica import (
     merge_modules,
 )
 from testmesh.node.service import ModuleTests
+from testmesh.node.timings import Contents, Timing, Timings, contents_of, tells_time
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,15 @@ class ResultStore(Protocol):
 
     def unfinished(self) -> list[Evaluation]: ...
 
+    def unfinished_count(self) -> int: ...
+
+    def timing(self, content: str) -> Timing | None:
+        """How long modules with this content took, wherever they ran, at no cost.
+
+        It outlives the evaluations it comes from, and is a hint: nodes need not agree on it.
+        """
+        ...
+
     def naming_archive(self, digest: str) -> list[Evaluation]:
         """Every evaluation with this archive, in no order."""
         ...
@@ -116,6 +126,8 @@ class MemoryStore:
     def __init__(self) -> None:
         self._evaluations: dict[str, Evaluation] = {}
         self._modules: dict[str, dict[tuple[str, str], ModuleRecord]] = {}
+        self._timings = Timings()
+        self._contents: dict[str, tuple[Evaluation, Contents]] = {}  # with what they were made of
 
     def merge(self, changes: Changes) -> Changes:
         evaluations: dict[str, Evaluation] = {}
@@ -137,7 +149,22 @@ class MemoryStore:
             merged_record = merge_modules(known, record) if known else record
             if merged_record != known:
                 of_evaluation[place] = modules[record.state.key] = merged_record
+        self._learn([record.state for record in modules.values() if tells_time(record.state)])
         return Changes(tuple(evaluations.values()), tuple(modules.values()))
+
+    def _learn(self, states: Iterable[ModuleState]) -> None:
+        learned = self._timings.learned((content, state) for state in states if (content := self._content_of(state)))
+        self._timings.take(learned, self._timings.forgotten(learned))
+
+    def _content_of(self, state: ModuleState) -> str:
+        evaluation = self._evaluations.get(state.evaluation)
+        if evaluation is None:
+            return ""
+        made_of, contents = self._contents.get(evaluation.id, (None, {}))
+        if made_of is not evaluation:
+            contents = contents_of(evaluation)
+            self._contents[evaluation.id] = evaluation, contents
+        return contents.get((state.project, state.module), "")
 
     def evaluation(self, evaluation_id: str) -> Evaluation | None:
         return self._evaluations.get(evaluation_id)
@@ -177,6 +204,12 @@ class MemoryStore:
 
     def unfinished(self) -> list[Evaluation]:
         return sorted((e for e in self._listed() if e.finished_at is None), key=_age)
+
+    def unfinished_count(self) -> int:
+        return len(self.unfinished())
+
+    def timing(self, content: str) -> Timing | None:
+        return self._timings.get(content)
 
     def naming_archive(self, digest: str) -> list[Evaluation]:
         return [e for e in self._listed() if digest in e.archives]

@@ -1,24 +1,31 @@
-"""The worker's side: takes orders, prepares projects, runs modules in its slots, and tells whoever owns them.
+"""The worker's side: takes orders, prepares projects, has modules run, and tells whoever owns them.
 
 Preparing (code and environment) and running have threads of their own, so that a slow install holds up its own project
-only. A report is kept until the evaluation's owner, or who took over from it, has it.
+only. What is prepared is run when its turn has come and there is room for it (`starter.py`). A report is kept until the
+evaluation's owner, or who took over from it, has it.
 """
 
 import contextlib
+import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
+from testmesh.clock import Clock, SystemClock
 from testmesh.errors import ArchiveAwayError, DrainingError, EnvironmentFailedError, TestmeshError
 from testmesh.model import Evaluation, ModulePlan, ModuleResult, Project, Source, Verdict
+from testmesh.node.attempts import Attempt, Ready
 from testmesh.node.ledger import Ledger
 from testmesh.node.messages import AttemptReport, AttemptReports, Held, Load, Returned, Task, WorkOrder
 from testmesh.node.outbox import Outbox
+from testmesh.node.pressure import BlindSensor, Sensor
 from testmesh.node.replica import Changes
+from testmesh.node.starter import Running, Starter
 from testmesh.testing.cancellation import Cancellation
+from testmesh.testing.start_gate import NoGates, StartGates
 
 log = logging.getLogger(__name__)
 _PREPARERS = 16  # they mostly wait for the package index
@@ -35,8 +42,10 @@ class Bench(Protocol[P]):
         """
         ...
 
-    def run(self, prepared: P, module: ModulePlan, cancellation: Cancellation) -> ModuleResult:
-        """Raises TestmeshError where the node failed, not the module."""
+    def run(
+        self, prepared: P, module: ModulePlan, cancellation: Cancellation, begun: Callable[[], None]
+    ) -> ModuleResult:
+        """`begun` is called when the module's own tests begin. Raises TestmeshError where the node failed."""
         ...
 
     def environment_failed(self, module: ModulePlan, detail: str) -> ModuleResult: ...
@@ -46,23 +55,11 @@ class Bench(Protocol[P]):
         ...
 
 
-@dataclass(eq=False, slots=True)
-class _Attempt:
-    evaluation: str
-    task: Task
-    plan: ModulePlan
-    cancellation: Cancellation = field(default_factory=Cancellation)
-    running: bool = False
-    ended: bool = False  # its report is on its way
-
-    @property
-    def gives_way(self) -> bool:
-        """Cancelled before it ran."""
-        return self.cancellation.is_set and not self.running and not self.ended
-
-
 class Worker(Generic[P]):
-    """Safe from any thread. `report` sends to the node at an address and raises PeerError."""
+    """Safe from any thread. `report` sends to the node at an address and raises PeerError.
+
+    `slots`: the most modules at once, however much room `sensor` sees.
+    """
 
     def __init__(
         self,
@@ -72,18 +69,27 @@ class Worker(Generic[P]):
         ledger: Ledger,
         report: Callable[[str, AttemptReports], None],
         disk_is_full: Callable[[], bool] = lambda: False,
+        sensor: Sensor | None = None,
+        gates: StartGates | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        sensor = sensor or BlindSensor()
         self._address = address
         self._disk_is_full = disk_is_full
         self._slots = slots
+        self._cores = sensor.cores
+        self._clock = clock or SystemClock()
         self._bench = bench
         self._ledger = ledger
         self._lock = threading.Lock()
         self._quiet = threading.Condition(self._lock)
-        self._held: dict[tuple[str, Task], _Attempt] = {}
+        self._held: dict[tuple[str, Task], Attempt] = {}
+        self._numbers = itertools.count()
         self._draining = False
         self._preparers = ThreadPoolExecutor(_PREPARERS, thread_name_prefix="prepare")
-        self._runners = ThreadPoolExecutor(slots, thread_name_prefix="module")
+        self._starter: Starter[Ready[P]] = Starter(
+            slots, sensor, gates or NoGates(), self._run, lambda ready: self._forget(ready.attempt)
+        )
         self._outbox = Outbox(address, ledger, report, self.load, self._taken)
         ledger.subscribe(self._changed)
 
@@ -93,13 +99,10 @@ class Worker(Generic[P]):
         """Take attempts up. One that is held already is not begun again; an older one of the same module gives way."""
         if self._draining:
             raise DrainingError("This node is leaving and takes no more modules.")
-        for source in order.evaluation.sources:
-            for project in source.projects:
-                plans = {plan.path: plan for plan in project.modules}
-                tasks = [task for task in order.tasks if task.project == project.name and task.module in plans]
-                attempts = self._hold(order.evaluation.id, [(task, plans[task.module]) for task in tasks])
-                if attempts:
-                    self._preparers.submit(self._prepare, order.evaluation, source, project, attempts)
+        taken_up = self._taken_up(order)
+        self._starter.look()
+        for source, project, attempts in taken_up:
+            self._preparers.submit(self._prepare, order.evaluation, source, project, attempts)
         known = self._ledger.store.evaluation(order.evaluation.id)
         if known is not None:  # an order that comes when all is over; held by now, so that no end can be missed
             self._changed(Changes((known,)), False)
@@ -121,6 +124,7 @@ class Worker(Generic[P]):
             waiting = [attempt for attempt in self._held.values() if not attempt.running and not attempt.ended]
             for attempt in waiting:
                 attempt.cancellation.cancel()
+        self._starter.look()
         for attempt in waiting:
             self._give_back(attempt, Returned.LEAVING)
 
@@ -137,37 +141,59 @@ class Worker(Generic[P]):
         for attempt in attempts:
             attempt.cancellation.cancel()
         self._preparers.shutdown(wait=False, cancel_futures=True)
-        self._runners.shutdown(wait=True, cancel_futures=True)
+        self._starter.stop()
         self._outbox.stop()
 
     # Keeping account -------------------------------------------------------------------------
 
-    def _hold(self, evaluation_id: str, tasks: Sequence[tuple[Task, ModulePlan]]) -> list[_Attempt]:
-        attempts = []
+    def _taken_up(self, order: WorkOrder) -> list[tuple[Source, Project, list[Attempt]]]:
+        """What is new of an order, by project; numbered as the order has it."""
+        named = {task.project for task in order.tasks}
+        places = {
+            project.name: (source, project, {plan.path: plan for plan in project.modules})
+            for source in order.evaluation.sources
+            for project in source.projects
+            if project.name in named
+        }
+        attempts: dict[str, list[Attempt]] = {}
         with self._lock:
-            for task, plan in tasks:
-                if (evaluation_id, task) in self._held:
-                    continue
-                for attempt in self._held.values():
-                    if _is_older(attempt, evaluation_id, task):
-                        attempt.cancellation.cancel()
-                attempt = self._held[evaluation_id, task] = _Attempt(evaluation_id, task, plan)
-                attempts.append(attempt)
-        return attempts
+            for task in order.tasks:
+                plan = places[task.project][2].get(task.module) if task.project in places else None
+                if plan is not None and (order.evaluation.id, task) not in self._held:
+                    attempts.setdefault(task.project, []).append(self._hold(order.evaluation.id, task, plan))
+        return [(*places[name][:2], of_project) for name, of_project in attempts.items()]
+
+    def _hold(self, evaluation_id: str, task: Task, plan: ModulePlan) -> Attempt:
+        """Under the lock."""
+        for older in self._held.values():
+            if older.is_given_up_for(evaluation_id, task):
+                older.cancellation.cancel()
+        attempt = self._held[evaluation_id, task] = Attempt(evaluation_id, task, plan, next(self._numbers))
+        return attempt
 
     def _load(self) -> Load:
         """One that is cancelled while it is prepared does nothing more, so it takes no room. Draining: no slots."""
         running = sum(attempt.running for attempt in self._held.values())
         waiting = sum(not attempt.running and not attempt.cancellation.is_set for attempt in self._held.values())
-        return Load(0 if self._draining else self._slots, running, waiting)
+        return Load(0 if self._draining else self._slots, running, waiting, self._cores)
 
     def _changed(self, changes: Changes, _publish: bool) -> None:
+        """Of an evaluation that is over, or of a module that has its result or runs elsewhere: it is given up."""
         over = {e.id for e in changes.evaluations if e.cancelled or e.finished_at is not None}
-        if over:
-            with self._lock:
-                attempts = [attempt for attempt in self._held.values() if attempt.evaluation in over]
-            for attempt in attempts:
-                attempt.cancellation.cancel()
+        known = {record.state.key: record.state for record in changes.modules}
+        if not over and not known:
+            return
+        with self._lock:
+            attempts = [
+                attempt
+                for attempt in self._held.values()
+                if not attempt.ended
+                and (attempt.evaluation in over or attempt.is_pointless(known.get(attempt.module_key)))
+            ]
+        for attempt in attempts:
+            attempt.cancellation.cancel()
+        if attempts:
+            self._starter.look()
 
     def _taken(self, reports: Iterable[AttemptReport]) -> None:
         """The owner has these."""
@@ -179,7 +205,7 @@ class Worker(Generic[P]):
 
     # Doing the work --------------------------------------------------------------------------
 
-    def _prepare(self, evaluation: Evaluation, source: Source, project: Project, attempts: list[_Attempt]) -> None:
+    def _prepare(self, evaluation: Evaluation, source: Source, project: Project, attempts: list[Attempt]) -> None:
         attempts = self._without_cancelled(attempts)
         if not attempts:
             return
@@ -210,8 +236,7 @@ class Worker(Generic[P]):
             self._failed(attempts, "This node could not prepare the project; its log says why.")
         else:
             for attempt in self._without_cancelled(attempts):
-                with contextlib.suppress(RuntimeError):  # this node stops
-                    self._runners.submit(self._run, prepared, attempt)
+                self._starter.offer(attempt.evaluation, attempt.number, Ready(attempt, prepared))
         finally:
             self._forget_if_over(evaluation.id)
 
@@ -221,7 +246,7 @@ class Worker(Generic[P]):
         if known is not None and known.finished_at is not None:
             self._bench.forget(evaluation_id)
 
-    def _environment_failed(self, attempts: Iterable[_Attempt], detail: str) -> None:
+    def _environment_failed(self, attempts: Iterable[Attempt], detail: str) -> None:
         for attempt in attempts:
             try:
                 result = self._bench.environment_failed(attempt.plan, detail)
@@ -231,7 +256,7 @@ class Worker(Generic[P]):
             else:
                 self._ended(attempt, result)
 
-    def _without_cancelled(self, attempts: Iterable[_Attempt]) -> list[_Attempt]:
+    def _without_cancelled(self, attempts: Iterable[Attempt]) -> list[Attempt]:
         left = []
         for attempt in attempts:
             if attempt.cancellation.is_set:
@@ -240,15 +265,17 @@ class Worker(Generic[P]):
                 left.append(attempt)
         return left
 
-    def _run(self, prepared: P, attempt: _Attempt) -> None:
+    def _run(self, ready: Ready[P], running: Running) -> None:
+        attempt = ready.attempt
         with self._lock:
             attempt.running = not attempt.cancellation.is_set  # as one step: what runs does not give way any more
         if not attempt.running:
             self._forget(attempt)
             return
         self._outbox.put(AttemptReport(attempt.evaluation, attempt.task, self._address))
+        began_at = self._clock.wall()
         try:
-            result = self._bench.run(prepared, attempt.plan, attempt.cancellation)
+            result = self._bench.run(ready.prepared, attempt.plan, attempt.cancellation, running.begun)
         except CancelledError:
             self._forget(attempt)
         except TestmeshError as error:
@@ -260,13 +287,16 @@ class Worker(Generic[P]):
             if attempt.cancellation.is_set:
                 self._forget(attempt)
             else:
-                self._ended(attempt, result)
+                running.used_cores = result.cpu_time / result.time if result.time else 0.0
+                starved = result.verdict is Verdict.TIMEOUT and running.was_starved()
+                self._ended(attempt, replace(result, began_at=began_at), starved=starved)
 
-    def _ended(self, attempt: _Attempt, result: ModuleResult) -> None:
+    def _ended(self, attempt: Attempt, result: ModuleResult, *, starved: bool = False) -> None:
         self._is_over(attempt)
-        self._outbox.put(AttemptReport(attempt.evaluation, attempt.task, self._address, result))
+        report = AttemptReport(attempt.evaluation, attempt.task, self._address, result, starved=starved)
+        self._outbox.put(report)
 
-    def _failed(self, attempts: Iterable[_Attempt], detail: str) -> None:
+    def _failed(self, attempts: Iterable[Attempt], detail: str) -> None:
         for attempt in attempts:
             if self._disk_is_full():
                 self._give_back(attempt, Returned.DISK_FULL)
@@ -275,29 +305,18 @@ class Worker(Generic[P]):
             result = ModuleResult(Verdict.INFRA_FAILED, detail=detail)
             self._outbox.put(AttemptReport(attempt.evaluation, attempt.task, self._address, result, retry=True))
 
-    def _give_back(self, attempt: _Attempt, why: Returned) -> None:
+    def _give_back(self, attempt: Attempt, why: Returned) -> None:
         self._is_over(attempt)
         self._outbox.put(AttemptReport(attempt.evaluation, attempt.task, self._address, returned=why))
 
-    def _is_over(self, attempt: _Attempt) -> None:
+    def _is_over(self, attempt: Attempt) -> None:
         """All but its report."""
         with self._lock:
             attempt.running, attempt.ended = False, True
 
-    def _forget(self, attempt: _Attempt) -> None:
+    def _forget(self, attempt: Attempt) -> None:
         """Unless a report of it is on its way."""
         with self._lock:
             if not attempt.ended:
                 self._held.pop((attempt.evaluation, attempt.task), None)
             self._quiet.notify_all()
-
-
-def _is_older(attempt: _Attempt, evaluation_id: str, task: Task) -> bool:
-    """Whether it is an earlier attempt of the same module that has not begun to run: the owner gave it up."""
-    mine = attempt.task
-    return (
-        attempt.evaluation == evaluation_id
-        and (mine.project, mine.module) == (task.project, task.module)
-        and (mine.epoch, mine.attempt) < (task.epoch, task.attempt)
-        and not attempt.running
-    )

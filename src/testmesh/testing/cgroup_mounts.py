@@ -9,7 +9,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 CONTROLLERS = {"memory": "memory", "pids": "processes"}  # with the limit that each is for
 
@@ -26,20 +26,21 @@ class Hierarchy:
         self.is_read_only = is_read_only
 
 
-def find(mountinfo: str, own: str) -> list[Hierarchy]:
+def find(mountinfo: str, own: str, controllers: Mapping[str, str] = CONTROLLERS) -> list[Hierarchy]:
     """The hierarchies that can limit something. `mountinfo`, `own`: the texts of /proc/self/mountinfo and /cgroup.
 
     A limit is in one hierarchy only: in version 1 where it has one, since its controller is not in version 2 then.
     """
     own_paths = {}  # of each controller of version 1, and of version 2 under ""
     for line in own.splitlines():
-        _, names, path = line.split(":", 2)
-        own_paths.update(dict.fromkeys(names.split(","), path))
+        _, of_line, path = line.split(":", 2)
+        own_paths.update(dict.fromkeys(of_line.split(","), path))
     found: list[Hierarchy] = []
-    left = dict(CONTROLLERS)
-    for version, controllers, root, point, is_read_only in sorted(_mounts(mountinfo), key=lambda m: (m[0], m[4])):
-        limits = [left[name] for name in (controllers if version == 1 else tuple(left)) if name in left]
-        name = controllers[0] if version == 1 and controllers else ""
+    left = dict(controllers)
+    mounts = _mounts(mountinfo, controllers)
+    for version, names, root, point, is_read_only in sorted(mounts, key=lambda m: (m[0], m[4])):
+        limits = [left[name] for name in (names if version == 1 else tuple(left)) if name in left]
+        name = names[0] if version == 1 and names else ""
         folder = _folder(own_paths.get(name, ""), root, point)
         if limits and folder:
             found.append(Hierarchy(version, folder, limits, is_read_only))
@@ -47,7 +48,7 @@ def find(mountinfo: str, own: str) -> list[Hierarchy]:
     return found
 
 
-def _mounts(mountinfo: str) -> list[tuple[int, tuple[str, ...], str, str, bool]]:
+def _mounts(mountinfo: str, wanted: Mapping[str, str]) -> list[tuple[int, tuple[str, ...], str, str, bool]]:
     """(version, controllers of version 1, the group that is mounted, where, whether read-only)"""
     found = []
     for line in mountinfo.splitlines():
@@ -55,9 +56,9 @@ def _mounts(mountinfo: str) -> list[tuple[int, tuple[str, ...], str, str, bool]]
         fields, (kind, _, options) = before.split(), [*after.split(), "", "", ""][:3]
         if kind not in ("cgroup", "cgroup2") or len(fields) < 6:
             continue
-        controllers = tuple(name for name in options.split(",") if name in CONTROLLERS) if kind == "cgroup" else ()
+        names = tuple(name for name in options.split(",") if name in wanted) if kind == "cgroup" else ()
         is_read_only = "ro" in fields[5].split(",") or "ro" in options.split(",")
-        found.append((1 if kind == "cgroup" else 2, controllers, _plain(fields[3]), _plain(fields[4]), is_read_only))
+        found.append((1 if kind == "cgroup" else 2, names, _plain(fields[3]), _plain(fields[4]), is_read_only))
     return found
 
 

@@ -9,20 +9,18 @@
 from collections.abc import Iterable, Iterator
 
 from testmesh.errors import NothingToTestError
-from testmesh.model import ModulePlan, Project
-from testmesh.testing.cohort import MAX_COMPARED, digest_of, is_support
+from testmesh.model import Project
+from testmesh.testing.cohort import MAX_COMPARED, is_support
+from testmesh.testing.expected_environment import EnvironmentReader
 from testmesh.testing.intruders import TEST_FOLDERS
-from testmesh.testing.modules import MAX_SOURCE, Allowance, is_parsable, read_module
+from testmesh.testing.module_reader import ModuleReader
+from testmesh.testing.modules import Allowance
 from testmesh.testing.overlay import below_root, overlay_project
-from testmesh.testing.ports import port_users
 from testmesh.testing.pytest_config import CONFIG_NAMES, MAX_CONFIG, Patterns, PytestConfig, read_config
 from testmesh.testing.tree import MAC_EXTRAS, Below, Tree, join, parent, wrapping_folder
 
 MARKERS = frozenset({"requirements.txt", "pyproject.toml", "setup.py", "setup.cfg", "pytest.ini", "tox.ini"})
 NEVER_SEARCHED = frozenset({"node_modules", "__pycache__", "site-packages", MAC_EXTRAS})
-_MAX_PARSED = 1024 * 1024  # bytes of test files of one archive that are parsed; the rest is counted by line
-_MAX_READ = 64 * 1024 * 1024  # bytes of test files of one archive that are looked at
-_MAX_FOLLOWED = 8 * 1024 * 1024  # bytes of sources of one archive whose imports are followed
 _MAX_CONFIGS = 8 * 1024 * 1024  # bytes of configuration files of one archive that are parsed
 _MAX_GLOB_STEPS = 200_000  # names compared with globs of testpaths in one archive
 
@@ -43,7 +41,7 @@ def detect(tree: Tree, name: str, overlay: Tree | None = None, *, prefix: bool =
     top = Below(tree, wrapper)
     search = _Search(top)
     found = search.modules()
-    reader = _ModuleReader()
+    reader, environments = ModuleReader(), EnvironmentReader()
     if overlay is None:
         if not found:
             raise NothingToTestError(
@@ -56,7 +54,9 @@ def detect(tree: Tree, name: str, overlay: Tree | None = None, *, prefix: bool =
             plans, digests = reader.plans(inside, modules, search.config(root))
             digests |= reader.digests(inside, search.support_files(root, modules))
             compared = tuple(sorted(digests.items())[:MAX_COMPARED])
-            projects.append(Project(names[root], join(wrapper, root), plans, test_files=compared))
+            environment = environments.digest(inside)
+            place = join(wrapper, root)
+            projects.append(Project(names[root], place, plans, test_files=compared, environment=environment))
         return tuple(sorted(projects, key=lambda project: project.name))
 
     staff = below_root(overlay)
@@ -77,7 +77,8 @@ def detect(tree: Tree, name: str, overlay: Tree | None = None, *, prefix: bool =
         project = top.below(root)
         laid = overlay_project(project, modules, staff, staff_modules, parse=search.affords(project))
         plans, _ = reader.plans(laid.tree, staff_modules, staff_search.config(""))
-        projects.append(Project(names[root], join(wrapper, root), plans, laid.detail))
+        environment = environments.digest(laid.tree)
+        projects.append(Project(names[root], join(wrapper, root), plans, laid.detail, environment=environment))
     return tuple(sorted(projects, key=lambda project: project.name))
 
 
@@ -274,48 +275,6 @@ class _Rules:
         if path in self._starts:
             return True
         return self._files.match(path) and (not self._starts or not self._starts.isdisjoint(_upward(path)))
-
-
-class _ModuleReader:
-    """Reads test files within bounds for the whole archive."""
-
-    def __init__(self) -> None:
-        self._parsing, self._reading = Allowance(_MAX_PARSED), Allowance(_MAX_READ)
-        self._following = Allowance(_MAX_FOLLOWED)
-
-    def plans(
-        self, tree: Tree, modules: Iterable[str], config: PytestConfig
-    ) -> tuple[tuple[ModulePlan, ...], dict[str, str]]:
-        """The modules as they are scheduled, and the digests of those that could be read."""
-        modules = tuple(modules)
-        binding = port_users(tree, modules, self._following)
-        sizes = tree.files()
-        plans, digests = [], {}
-        for path in modules:
-            source = self._read(tree, path, sizes[path])
-            if source is not None:
-                digests[path] = digest_of(source, sizes[path])
-            source = source or b""
-            plans.append(
-                read_module(
-                    source,
-                    path,
-                    config.python_functions,
-                    config.python_classes,
-                    parse=is_parsable(source) and self._parsing.take(len(source)),
-                    binds_ports=path in binding,
-                )
-            )
-        return tuple(plans), digests
-
-    def digests(self, tree: Tree, paths: Iterable[str]) -> dict[str, str]:
-        sizes = tree.files()
-        contents = {path: self._read(tree, path, sizes[path]) for path in paths}
-        return {path: digest_of(content, sizes[path]) for path, content in contents.items() if content is not None}
-
-    def _read(self, tree: Tree, path: str, size: int) -> bytes | None:
-        """Its beginning; None once the archive has had its share of reading."""
-        return tree.read(path, MAX_SOURCE) if self._reading.take(min(size, MAX_SOURCE)) else None
 
 
 def _upward(path: str) -> Iterator[str]:

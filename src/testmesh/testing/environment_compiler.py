@@ -25,12 +25,14 @@ class EnvironmentCompiler:
         shelf: EnvironmentShelf,
         run: RunCommand,
         hold: Callable[[str], AbstractContextManager[None]],
+        evict: Callable[[str], None],
         later: Callable[[Callable[[], None]], object],
     ) -> None:
-        """`hold`: within it the environment of a key is not evicted."""
-        self._shelf, self._run, self._hold, self._later = shelf, run, hold, later
+        """`hold`: within it the environment of a key is not evicted. `evict`: does so, unless it is held."""
+        self._shelf, self._run, self._hold, self._evict, self._later = shelf, run, hold, evict, later
         self._asked: set[str] = set()
         self._lock = threading.Lock()
+        self._one_at_a_time = threading.Lock()
 
     def ask(self, key: str, interpreter: Interpreter) -> None:
         """Unless it is under way. What keeps it from being done is tried again when it is asked for again."""
@@ -38,11 +40,12 @@ class EnvironmentCompiler:
             if key in self._asked:
                 return
             self._asked.add(key)
-        self._later(lambda: self._compile(key, interpreter))
+        self._later(lambda: self.compile(key, interpreter))
 
-    def _compile(self, key: str, interpreter: Interpreter) -> None:
+    def compile(self, key: str, interpreter: Interpreter) -> None:
+        """Now, in this thread, unless it was done. It may fail: the log says so."""
         try:
-            with self._hold(key):
+            with self._one_at_a_time, self._hold(key):
                 found = self._shelf.find(key)
                 if found is None or found.compiled:
                     return
@@ -51,8 +54,8 @@ class EnvironmentCompiler:
                 self._shelf.compiled(key, seal(environment, interpreter))
                 discard(environment.parent / "check")
         except EnvironmentFailedError as error:  # its own code has spoiled it
-            _log.warning("environment %s is made again: %s", key, error)
-            self._shelf.remove(key)
+            _log.warning("environment %s is made again once nothing runs in it: %s", key, error)
+            self._evict(key)
         except (TestmeshError, OSError, CancelledError) as error:
             _log.info("environment %s is not compiled now: %s", key, error)
         except Exception:  # noqa: BLE001 - runs in it are only slower

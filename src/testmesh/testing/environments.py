@@ -87,7 +87,9 @@ class EnvironmentCache:
         self._free = free
         self._limit = limit
         self._packages = packages
-        self._compiler = None if later is None else EnvironmentCompiler(self._shelf, run, self._held, later)
+        self._compiler = (
+            None if later is None else EnvironmentCompiler(self._shelf, run, self._held, self._evict, later)
+        )
         self._flights: SingleFlight[Environment] = SingleFlight()
         self._lock = threading.Lock()
         self._failures: dict[str, _Failure] = {}
@@ -111,10 +113,12 @@ class EnvironmentCache:
         requirements: RequirementSet,
         timeout_s: float,
         cancellation: Cancellation | None = None,
+        *,
+        compiled: bool = False,
     ) -> Environment:
         """The project's environment, built where it is not there yet. One build a key; others wait for it.
 
-        It may be evicted as soon as this returns: use it within `lease`.
+        `compiled`: its bytecode too is waited for. It may be evicted as soon as this returns: use it within `lease`.
 
         Raises:
             EnvironmentFailedError: the requirements cannot be installed within `timeout_s`. Remembered for a minute.
@@ -134,11 +138,11 @@ class EnvironmentCache:
                 found = self.peek(key)
                 if found is not None:
                     self._shelf.touch(key, self._clock.wall())
-                    return self._with_bytecode(found, interpreter)
+                    return self._with_bytecode(found, interpreter, compiled)
                 self._raise_remembered(key, timeout_s)
                 try:
                     built = self._flights.run(key, build, lambda: cancellation.is_set)
-                    return self._with_bytecode(built, interpreter)
+                    return self._with_bytecode(built, interpreter, compiled)
                 except InstallTimeoutError as error:
                     if error.timeout_s >= timeout_s:
                         raise
@@ -168,12 +172,15 @@ class EnvironmentCache:
         """Evict what is over the limit, and more where the disk is nearly full; never what is in use."""
         missing = LOW_FREE - self._free(self._shelf.root)
         for key in self._chosen(missing):
-            with self._lock:  # so that nobody takes it up between the look and the step
-                aside = None if self._holders[key] else self._shelf.set_aside(key)
-            if aside is not None:
-                discard(aside)
+            self._evict(key)
         if self._packages is not None and self._free(self._shelf.root) < LOW_FREE:
             self._packages.empty()
+
+    def _evict(self, key: str) -> None:
+        with self._lock:  # so that nobody takes it up between the look and the step
+            aside = None if self._holders[key] else self._shelf.set_aside(key)
+        if aside is not None:
+            discard(aside)
 
     def _chosen(self, missing: int) -> tuple[str, ...]:
         stored = list(self._shelf.stored())
@@ -193,9 +200,9 @@ class EnvironmentCache:
                 if not self._holders[key]:
                     del self._holders[key]
 
-    def _with_bytecode(self, environment: Environment, interpreter: Interpreter) -> Environment:
+    def _with_bytecode(self, environment: Environment, interpreter: Interpreter, at_once: bool) -> Environment:
         if self._compiler is not None and not environment.compiled:
-            self._compiler.ask(environment.key, interpreter)
+            (self._compiler.compile if at_once else self._compiler.ask)(environment.key, interpreter)
         return environment
 
     def _key(self, project: Path, requirements: RequirementSet, interpreter: Interpreter) -> str:

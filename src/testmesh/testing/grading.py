@@ -182,6 +182,7 @@ def _result(
         python=report.python,
         detail=_clip(_RUN_FOLDER.sub("", "; ".join(notes))),
         tests=report.tests + more_tests,
+        cpu_time=round(max(0.0, report.end.cpu_time), 3),
     )
 
 

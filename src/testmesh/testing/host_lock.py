@@ -34,6 +34,21 @@ def host_lock(name: str, cancellation: Cancellation, folder: Path | None = None)
         waiting.give_up()
 
 
+def try_host_lock(name: str, folder: Path | None = None) -> int | None:
+    """A descriptor that holds the lock of this name until it is closed. None: another holds it.
+
+    Raises:
+        InfrastructureError: as `host_lock`.
+    """
+    descriptor = _open_lock_file(folder or default_folder(), f"{name}.lock")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 def default_folder() -> Path:
     """Below the system's folder for temporary files."""
     return Path(tempfile.gettempdir()) / f"testmesh-{os.geteuid()}"

@@ -53,6 +53,19 @@ def usage(root: int, proc: str = "/proc") -> Usage:
     return Usage(processes, tasks, memory, ticks / os.sysconf("SC_CLK_TCK"))
 
 
+def ready_below(root: int, nicest: int, proc: str = "/proc") -> int:
+    """How many processes below `root` compute, or wait for a processor to do so, at this moment.
+
+    `nicest`: those with a greater nice value, which give way to the others, are left out.
+    """
+    ready = 0
+    for pid in descendants(root, proc):
+        with suppress(OSError, ValueError, IndexError):
+            stat = _fields(f"{proc}/{pid}/stat")
+            ready += stat[0] == b"R" and int(stat[16]) <= nicest
+    return ready
+
+
 def proportional_memory(root: int, proc: str = "/proc") -> int:
     """Bytes of memory of `root` and all below it, a page that n processes share counted as 1/n for each.
 

@@ -19,12 +19,10 @@ from testmesh.testing.folders import copy_tree, give_to, remove_tree
 from testmesh.testing.loopback import loopback_lock
 from testmesh.testing.private_root import CODE, HOME
 from testmesh.testing.rootdir import root_arguments
-from testmesh.testing.start_gate import start_gate
 from testmesh.testing.warm_parents import WarmParent
 
 _log = logging.getLogger(__name__)
 _PREFIX = "run-"
-_STARTED = frozenset({"begin", "session_end"})  # events after which a run no longer only starts
 _PLUGIN = Path(__file__).with_name("pytest_plugin.py")
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -103,13 +101,10 @@ class ModuleRunner:
             self._boxes.user() as uid,
             self._port_lock(request, cancellation) as lock,
             self._place(request, uid) as place,
-            start_gate(cancellation, self._lock_folder) as opened,
         ):
 
             def take(data: bytes) -> None:
                 for event in parser.feed(data):
-                    if event.kind in _STARTED:
-                        opened()
                     on_event(event)
 
             if cancellation.is_set:

@@ -1,52 +1,69 @@
-"""Few modules start at the same time on a host, however many run.
+"""Few modules start at the same time on a host, however many nodes it has and however many modules run.
 
 Starting is the part that computes: an interpreter, pytest, the project's imports. Course tests then mostly wait, but
-for times that their authors chose on an idle machine; a dozen starts beside them would make them late and fail. So a
-module passes one of as many gates as there are processors, and holds it until its first test begins, or `HOLD_S` at the
-most: a module that hangs in an import must not hold up the others.
+for times that their authors chose on an idle machine; a dozen starts beside them would make them late and fail. A node
+measures before it starts a module what the processors have to do; but a measurement is as old as the last tenth of a
+second, and another node may have measured the same. So a module also passes one of as many gates as there are
+processors, whichever is free, and holds it until its first test begins, or until it can be measured.
 """
 
-import contextlib
+import logging
 import os
-import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
+from typing import Protocol
 
-from testmesh.testing.cancellation import Cancellation
-from testmesh.testing.host_lock import host_lock
+from testmesh.errors import InfrastructureError
+from testmesh.testing.host_lock import try_host_lock
 
-HOLD_S = 5.0
-_PATIENCE = 4  # times that: then on without, since who holds it may be stopped itself
+_log = logging.getLogger(__name__)
+OpenGate = Callable[[], None]  # lets the next one through; a second call does nothing
 
 
-@contextlib.contextmanager
-def start_gate(
-    cancellation: Cancellation, folder: Path | None = None, gates: int | None = None, hold_s: float = HOLD_S
-) -> Iterator[Callable[[], None]]:
-    """Wait at a gate; gives what opens it to the next. So does the end of the block, and of `hold_s`.
+class StartGates(Protocol):
+    """Safe from any thread."""
 
-    Raises:
-        InfrastructureError: the folder of the locks is not this user's alone.
-    """
-    number = random.randrange(gates or os.cpu_count() or 1)  # noqa: S311 - which one does not matter
-    held = contextlib.ExitStack()
-    patience = Cancellation()
-    timer = threading.Timer(_PATIENCE * hold_s, patience.cancel)
-    timer.daemon = True
-    timer.start()
-    with cancellation.telling(patience.cancel):
-        held.enter_context(host_lock(f"start-{number}", patience, folder))
-    timer.cancel()
-    release = _Once(held.close)
-    timer = threading.Timer(hold_s, release)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield release
-    finally:
-        timer.cancel()
-        release()
+    def enter(self) -> OpenGate | None:
+        """Pass a gate that is free, and hold it. None: all are held; nobody tells when one is opened."""
+        ...
+
+
+class HostGates:
+    """The gates that all nodes of this user on the host share which have the same `name`. A dead node holds none."""
+
+    def __init__(self, gates: int, folder: Path | None = None, name: str = "start") -> None:
+        """`folder`: where the locks are; by default one below the system's folder for temporary files."""
+        self._gates = gates
+        self._folder = folder
+        self._name = name
+        self._complained = False
+
+    def enter(self) -> OpenGate | None:
+        try:
+            for number in range(self._gates):
+                descriptor = try_host_lock(f"{self._name}-{number}", self._folder)
+                if descriptor is not None:
+                    return _Once(lambda: os.close(descriptor))  # noqa: B023 - it is not bound again
+        except InfrastructureError as error:
+            if not self._complained:
+                self._complained = True
+                _log.warning("modules start beside those of other nodes of this machine: %s", error)
+            return lambda: None
+        return None
+
+
+def gate_name(scope: str) -> str:
+    """Of the gates of all nodes that share the processors `scope`."""
+    return f"start-{sha256(scope.encode('utf-8', 'surrogateescape')).hexdigest()[:12]}"
+
+
+class NoGates:
+    """For a node that need not mind any other."""
+
+    def enter(self) -> OpenGate | None:
+        return lambda: None
 
 
 class _Once:

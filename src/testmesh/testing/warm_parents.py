@@ -94,7 +94,7 @@ class WarmParents:
         self._closed = False
 
     def of(self, environment: Environment) -> WarmParent | None:
-        return self._found_within(environment, _PATIENCE_S)
+        return self._found_within(environment, _PATIENCE_S if self._kept else 0.0)
 
     def wait(self, environment: Environment) -> WarmParent | None:
         """As `of`, but waits until it is made."""
@@ -150,7 +150,7 @@ class WarmParents:
         wanted = _pytest_of(environment)
         if wanted is None:
             return None
-        base = self._environments.prepare(self._empty, wanted, _INSTALL_S)
+        base = self._environments.prepare(self._empty, wanted, _INSTALL_S, compiled=True)
         if base.python.resolve() != environment.python.resolve():
             return None
         if base.key != environment.key and not _is_same(_site_packages(base), _site_packages(environment)):

@@ -60,7 +60,10 @@ def main(loaded_at_start: frozenset[str], source: str) -> int:
         return 1  # a fork of several threads is not safe
     warm_config.prepare()
     site_packages = [folder for folder in sys.path if folder.startswith(sys.prefix + os.sep)]
-    os.write(0, b"r")
+    try:
+        os.write(0, b"r")
+    except OSError:  # the node has ended meanwhile
+        return 1
     return launcher.main(_Tests(loaded_at_start, site_packages))
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from testmesh.testing.archive import lay_over, unpack
 from testmesh.testing.cancellation import Cancellation
 from testmesh.testing.environment_shelf import Environment
 from testmesh.testing.environments import EnvironmentCache
+from testmesh.testing.events import Event
 from testmesh.testing.folders import remove_tree
 from testmesh.testing.grading import environment_failed, grade_module
 from testmesh.testing.project_files import FolderFiles
@@ -19,6 +21,8 @@ from testmesh.testing.runner import ModuleRunner, RunRequest
 from testmesh.testing.services import services_for
 from testmesh.testing.single_flight import SingleFlight
 from testmesh.testing.warm_parents import NoWarmParents, WarmSource
+
+_STARTED = frozenset({"begin", "session_end"})  # events after which a run no longer only starts
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,22 @@ class Workshop:
         environment = self._environments.prepare(code, requirements, options.install_timeout_s, cancellation)
         return PreparedProject(code, requirements, environment, services_for(code, options), options)
 
-    def run(self, prepared: PreparedProject, module: ModulePlan, cancellation: Cancellation) -> ModuleResult:
-        """Raises InfrastructureError where the node failed, not the module, and what `prepare` raises."""
+    def run(
+        self,
+        prepared: PreparedProject,
+        module: ModulePlan,
+        cancellation: Cancellation,
+        begun: Callable[[], None] = lambda: None,
+    ) -> ModuleResult:
+        """`begun` is called when the module no longer only starts: its own tests begin, or it has none.
+
+        Raises:
+            InfrastructureError: the node failed, not the module; and what `prepare` raises.
+        """
+
+        def told(event: Event) -> None:
+            if event.kind in _STARTED:
+                begun()
 
         def again() -> Environment:
             timeout_s = prepared.options.install_timeout_s
@@ -97,7 +115,7 @@ class Workshop:
                 readable=(str(environment.bin_dir.parent), *map(str, environment.readable)),
                 warm=self._warm.of(environment),
             )
-            report = self._runner.run(request, cancellation=cancellation)
+            report = self._runner.run(request, on_event=told, cancellation=cancellation)
         return grade_module(report, module.tests_found)
 
     def environment_failed(self, module: ModulePlan, detail: str) -> ModuleResult:

@@ -155,6 +155,11 @@ def test_a_download_goes_on_where_the_file_ends(holder: Serving, tmp_path: Path)
     assert part.read_bytes() == CONTENT
 
 
+def test_a_fault_of_the_own_disk_is_not_taken_for_the_peers(holder: Serving, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        holder.peers.archive(holder.address, DIGEST, tmp_path / "no-such-folder" / "part")
+
+
 @pytest.mark.parametrize("path", ["/fetch_archives", "/held_archives"])
 def test_strangers_may_not_ask(holder: Serving, path: str) -> None:
     answer = requests.post(f"http://{holder.address}{path}", json={"archives": [DIGEST], "holder": "x:1"}, timeout=10)

@@ -8,11 +8,11 @@ def place(policy: RoundRobin, count: int, *nodes: NodeLoad) -> list[str]:
     return [p.address for p in policy.place([Candidate("e", "p", str(i)) for i in range(count)], nodes)]
 
 
-A, B, C = (NodeLoad(f"{name}:1", 8, 0) for name in "abc")
+A, B, C = (NodeLoad(f"{name}:1", 8, 0, cores=4.0) for name in "abc")
 
 
 def test_the_nodes_take_turns_whatever_their_load() -> None:
-    busy = NodeLoad("b:1", 8, 7)
+    busy = NodeLoad("b:1", 8, 7, cores=4.0, work=100.0)
     assert place(RoundRobin(), 5, A, busy, C) == ["a:1", "b:1", "c:1", "a:1", "b:1"]
 
 
@@ -29,4 +29,4 @@ def test_nodes_may_come_and_go_between_calls() -> None:
 
 
 def test_a_full_node_is_passed_over() -> None:
-    assert place(RoundRobin(), 4, A, NodeLoad("b:1", 2, 3), C) == ["a:1", "c:1", "a:1", "c:1"]
+    assert place(RoundRobin(), 4, A, NodeLoad("b:1", 2, 4), C) == ["a:1", "c:1", "a:1", "c:1"]

@@ -21,6 +21,7 @@ import testmesh
 from testmesh.errors import InfrastructureError
 from testmesh.model import Counts, ModuleState, TestResult, Verdict
 from testmesh.node.replica import Changes, ModuleRecord, prune
+from testmesh.node.sqlite_schema import VERSION
 from testmesh.node.sqlite_store import SqliteStore
 from testmesh.node.store import MemoryStore
 from tests.support.records import evaluation
@@ -398,7 +399,7 @@ def test_a_folder_in_its_place_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_another_version_is_refused_also_beside_a_log(path: Path) -> None:
-    change(path, "PRAGMA user_version = 3")
+    change(path, f"PRAGMA user_version = {VERSION + 1}")
     with pytest.raises(InfrastructureError, match="another version"):
         SqliteStore(path)
     assert not set_aside(path.parent)

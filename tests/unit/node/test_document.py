@@ -80,10 +80,28 @@ def test_it_fills_in_while_it_runs() -> None:
         "verdict": "passed",
         "detail": "",
         "time": 0.314,
+        "cpu_time": 0.0,
+        "started_at": None,
         "node": "",
         "attempts": 1,
         "python": "",
     }
+
+
+def test_how_long_it_will_take_is_told_until_the_end() -> None:
+    body = document(EvaluationView(ONE, (PASSED,), seconds_left=12.345), AT)
+    assert body["_run_info"]["eta"] == 12.3
+    ended = replace(ONE, finished_at=AT, eval_time=1.0)
+    assert document(EvaluationView(ended, (PASSED, FAILED), seconds_left=12.345), AT)["_run_info"]["eta"] is None
+
+
+@pytest.mark.parametrize(
+    ("began_at", "expected"),
+    [(AT + 0.3456, "2026-11-21T19:05:00.345Z"), (AT, "2026-11-21T19:05:00.000Z"), (0.0, None), (1e300, None)],
+)
+def test_when_a_module_began_and_what_it_used(began_at: float, expected: str | None) -> None:
+    module = shown(ONE, replace(PASSED, began_at=began_at, cpu_time=1.23456))["module_results"]["p"]["test_a.py"]
+    assert (module["started_at"], module["cpu_time"]) == (expected, 1.235)
 
 
 def test_the_end() -> None:

@@ -30,6 +30,7 @@ from testmesh.node.driver_events import (
     SendOrder,
     Stopping,
     TimePassed,
+    changed,
 )
 from testmesh.node.holdback import ANSWER_WITHIN_S
 from testmesh.node.ledger import Ledger
@@ -65,7 +66,7 @@ class World:
         self.now, self.wall = 1000.0, 5000.0
         self.own_load = FREE
         self.news: list[Event] = []
-        self.ledger.subscribe(lambda changes, _: self.news.append(Changed(changes.evaluation_ids())))
+        self.ledger.subscribe(lambda changes, publish: self.news.append(changed(changes, own=publish)))
         self.driver = Driver(ME, self.ledger, Schedule(LeastLoaded()), lambda: self.live)
 
     def handle(self, *events: Event) -> list[Effect]:
@@ -168,6 +169,29 @@ class TestDriving:
         world.now = world.driver.next_due(world.now + 60)
         assert tasks_of(world.handle()) == [replace(task, attempt=2)]
         assert world.store.states("e1")[0].losses == 0
+
+    def test_a_result_of_another_owner_ends_what_is_under_way_here(self) -> None:
+        world = World()
+        (one, other) = tasks_of(world.driving(evaluation("e1", BOTH)))
+        state = ModuleState("e1", "p", one.module, Verdict.FAILED, 0, 1, "z:1")
+        world.ledger.merge(Changes(modules=(ModuleRecord(state),)), publish=False)
+        world.handle()
+        world.report(other)
+        assert world.stored().finished_at is not None
+
+    def test_its_own_records_are_no_news_and_those_of_others_are_as_far_as_they_are_results(self) -> None:
+        states = [
+            ModuleState("e1", "p", name, verdict) for name, verdict in (("a", Verdict.RUNNING), ("b", Verdict.PASSED))
+        ]
+        changes = Changes((evaluation("e2"),), tuple(map(ModuleRecord, states)))
+        assert changed(changes, own=True) == Changed(("e2",))
+        assert changed(changes, own=False) == Changed(("e2",), (states[1],))
+        assert not changed(replace(changes, evaluations=()), own=True)
+
+    def test_a_node_is_given_few_more_than_it_runs_however_many_it_might(self) -> None:
+        world = World()
+        world.own_load = Load(64, 0, 0, cores=2.0)
+        assert len(tasks_of(world.driving(evaluation("e1", {"p": [f"t{i}" for i in range(30)]})))) == 4
 
     def test_what_a_leaving_worker_gives_back_goes_elsewhere_at_once_and_counts_for_nothing(self) -> None:
         world = World("b:1")
@@ -286,6 +310,16 @@ class TestHandingOver:
         world.handle(HandedOver(target, changes, taken=True))
         assert (world.stored().owner, world.stored().epoch) == ("c:1", 1)
         assert not world.driver.drives_any()
+
+    def test_a_result_that_another_attempt_may_still_contest_goes_along(self) -> None:
+        """Its record may be on the way still when the successor hears of the other attempt's end."""
+        world = World("b:1")
+        (one,) = orders(world.driving(evaluation("e1", BOTH)))[ME]
+        world.report(one, None)
+        world.handle(HeldTold("b:1", Held((("e1", replace(one, attempt=2)),), FREE), world.now))
+        world.report(replace(one, attempt=2), node="b:1")
+        (asking,) = handovers(world.handle(Draining()))
+        assert [(r.state.module, r.state.attempt) for r in asking.changes.modules] == [(one.module, 2)]
 
     def test_one_that_does_not_take_it_is_asked_again_a_moment_later(self) -> None:
         world = World("b:1")

@@ -53,7 +53,7 @@ class Setup:
         self.ledger = Ledger(MemoryStore())
         self.owners = Owners()
         self.taken: list[AttemptReport] = []
-        self.load = Load(4, 1, 5)
+        self.load = Load(4, 1, 5, cores=2.0)
         self.outbox = Outbox(ME, self.ledger, self.owners.send, lambda: self.load, self.take)
 
     def take(self, reports: Sequence[AttemptReport]) -> None:
@@ -83,7 +83,7 @@ def test_the_load_it_tells_is_without_what_has_ended(setup: Setup) -> None:
     setup.knows(evaluation("e1", owner="a:1"))
     setup.outbox.put(report())
     until(lambda: setup.owners.got)
-    assert setup.owners.got[0][1].load == Load(4, 1, 4)
+    assert setup.owners.got[0][1].load == Load(4, 1, 4, cores=2.0)
 
 
 def test_an_evaluation_that_the_owner_does_not_drive_keeps_no_other_waiting(setup: Setup) -> None:

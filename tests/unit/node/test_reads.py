@@ -35,7 +35,7 @@ def store() -> Counting:
 
 @pytest.fixture
 def reads(store: Counting) -> Iterator[Reads]:
-    found = Reads("a:1", Ledger(store), cast(Any, None), tuple, store.evaluation)
+    found = Reads("a:1", Ledger(store), cast(Any, None), tuple, store.evaluation, lambda *_: 4.5)
     yield found
     found.stop()
 
@@ -79,3 +79,10 @@ def test_one_that_was_pruned_is_not_found_and_the_answer_says_why(store: Countin
     assert overall == before[0]
     assert node == replace(before[1][0], evaluations=())
     assert before[1][0].evaluations == ("e1",)
+
+
+def test_how_long_it_will_take_is_told_unless_it_waits_for_its_files(store: Counting, reads: Reads) -> None:
+    assert reads.view("e1").seconds_left == 4.5
+    store.merge(Changes((evaluation("e1", submitted_at=1.0, holders=("b:1",)),)))
+    view = reads.view("e1")
+    assert (view.waiting_for, view.seconds_left) == (("b:1",), None)

@@ -103,10 +103,22 @@ def test_both_sides_of_a_partition_finish_a_module_and_one_result_stands_everywh
     assert set(outcome.replaced) == {1}
 
 
-def test_without_faults_every_module_is_run_once() -> None:
+def test_without_faults_and_stragglers_every_module_is_run_once() -> None:
     steps = tuple(Submit(1.0, node, 5) for node in range(5))
 
-    outcome = SimulatedMesh(Schedule(5, 1, steps, heals_after=60.0)).run()
+    outcome = SimulatedMesh(Schedule(5, 1, steps, heals_after=60.0, straggles=False)).run()
 
     assert (outcome.acknowledged, outcome.modules, outcome.runs) == (5, 25, 25)
     assert not outcome.replaced
+
+
+def test_second_attempts_change_no_result() -> None:
+    """Without faults, none is replaced on any node: the owner discards the later one, and it is stored nowhere."""
+    steps = tuple(Submit(1.0, node, 5) for node in range(5))
+    runs = 0
+    for seed in range(5):
+        outcome = SimulatedMesh(Schedule(5, seed, steps, longest=12.0, heals_after=60.0)).run()
+        assert (outcome.acknowledged, outcome.modules) == (5, 25)
+        assert not outcome.replaced
+        runs += outcome.runs
+    assert runs > 5 * 25, "some have run twice to their end"

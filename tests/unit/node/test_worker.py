@@ -1,16 +1,20 @@
 """Orders are taken up once, run, and told of; a bench stands in for the room `testing`."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
 
+from testmesh.clock import FakeClock
 from testmesh.errors import ArchiveAwayError, DrainingError, EnvironmentFailedError, InfrastructureError, PeerError
-from testmesh.model import Counts, Evaluation, ModulePlan, ModuleResult, Project, Source, Verdict
+from testmesh.model import Counts, Evaluation, ModulePlan, ModuleResult, ModuleState, Project, Source, Verdict
+from testmesh.node.admission import Processors, Sample
 from testmesh.node.ledger import Ledger
 from testmesh.node.messages import AttemptReport, AttemptReports, Returned, Task, WorkOrder
-from testmesh.node.replica import Changes
+from testmesh.node.pressure import BlindSensor, FakeSensor, Sensor
+from testmesh.node.replica import Changes, ModuleRecord
 from testmesh.node.store import MemoryStore
 from testmesh.node.worker import Worker
 from testmesh.testing.cancellation import Cancellation
@@ -31,6 +35,7 @@ class FakeBench:
         self.cancelled: list[str] = []
         self.errors: dict[str, Exception] = {}  # by project or module
         self.slow: dict[str, threading.Event] = {}  # by project or module: ends when set
+        self.results: dict[str, ModuleResult] = {}  # by module; others pass
 
     def forget(self, evaluation_id: str) -> None:
         self.forgotten.append(evaluation_id)
@@ -43,8 +48,11 @@ class FakeBench:
             raise self.errors[project.name]
         return project.name
 
-    def run(self, prepared: str, module: ModulePlan, cancellation: Cancellation) -> ModuleResult:
+    def run(
+        self, prepared: str, module: ModulePlan, cancellation: Cancellation, begun: Callable[[], None]
+    ) -> ModuleResult:
         self.started.append(module.path)
+        begun()
         if module.path in self.slow:
             finished = self.slow[module.path]
             with cancellation.telling(finished.set):
@@ -53,7 +61,7 @@ class FakeBench:
                 self.cancelled.append(module.path)
         if module.path in self.errors:
             raise self.errors[module.path]
-        return PASSED
+        return self.results.get(module.path, PASSED)
 
     def environment_failed(self, module: ModulePlan, detail: str) -> ModuleResult:
         if module.path in self.errors:
@@ -62,13 +70,23 @@ class FakeBench:
 
 
 class Setup:
-    def __init__(self, slots: int = 2) -> None:
+    def __init__(self, slots: int = 2, sensor: Sensor | None = None) -> None:
         self.ledger = Ledger(MemoryStore())
+        self.clock = FakeClock()
         self.bench = FakeBench()
         self.told: list[AttemptReport] = []
         self.owner_is_away = False
         self.disk_is_full = False
-        self.worker = Worker(ME, slots, self.bench, self.ledger, self.report, lambda: self.disk_is_full)
+        self.worker = Worker(
+            ME,
+            slots,
+            self.bench,
+            self.ledger,
+            self.report,
+            lambda: self.disk_is_full,
+            sensor or BlindSensor(2.0),
+            clock=self.clock,
+        )
 
     def report(self, owner: str, reports: AttemptReports) -> None:
         if self.owner_is_away:
@@ -103,7 +121,8 @@ def test_every_module_of_an_order_is_begun_and_ends(setup: Setup) -> None:
     until(setup.idle)
     assert setup.ended() == dict.fromkeys(("t1", "t2", "t3"), Verdict.PASSED)
     for task in order.tasks:
-        assert [r.result for r in setup.told if r.task == task] == [None, PASSED]
+        passed = replace(PASSED, began_at=setup.clock.wall())
+        assert [r.result for r in setup.told if r.task == task] == [None, passed]
     assert sorted(setup.bench.prepared) == ["p", "q"], "once for all its modules"
 
 
@@ -325,3 +344,201 @@ class TestLeaving:
         setup.worker.stop()
         assert sorted(setup.bench.cancelled) == sorted(setup.bench.started)
         assert setup.ended() == {}
+
+
+class TestSettledByAnotherAttempt:
+    """Two attempts of a straggler run at a time; what the other one found counts."""
+
+    def settled(self, setup: Setup, module: str, attempt: int) -> None:
+        state = ModuleState("e1", "p", module, Verdict.PASSED, attempt=attempt, node="other:1")
+        setup.ledger.merge(Changes(modules=(ModuleRecord(state),)), publish=False)
+
+    def test_what_runs_is_ended_and_nothing_told(self, setup: Setup) -> None:
+        setup.bench.slow = {"t1": threading.Event(), "t2": threading.Event()}
+        setup.worker.accept(setup.order(evaluation("e1", {"p": ["t1", "t2"]})))
+        until(lambda: setup.worker.load().running == 2)
+        self.settled(setup, "t1", attempt=2)
+        until(lambda: setup.bench.cancelled == ["t1"])
+        setup.bench.slow["t2"].set()
+        until(setup.idle)
+        assert setup.ended() == {"t2": Verdict.PASSED}
+
+    def test_what_waits_is_not_begun(self, setup: Setup) -> None:
+        names = ["t1", "t2", "t3"]
+        setup.bench.slow = {name: threading.Event() for name in names}
+        setup.worker.accept(setup.order(evaluation("e1", {"p": names})))
+        until(lambda: setup.worker.load().running == 2)
+        (waiting,) = set(names) - set(setup.bench.started)
+        self.settled(setup, waiting, attempt=2)
+        until(lambda: setup.worker.load().waiting == 0)
+        for finished in setup.bench.slow.values():
+            finished.set()
+        until(setup.idle)
+        assert waiting not in setup.bench.started
+
+    def test_what_runs_still_and_is_not_final_goes_on(self, setup: Setup) -> None:
+        setup.bench.slow = {"t1": threading.Event()}
+        setup.worker.accept(setup.order(evaluation("e1", {"p": ["t1"]})))
+        until(lambda: setup.worker.load().running == 1)
+        state = ModuleState("e1", "p", "t1", Verdict.RUNNING, attempt=2, node="other:1")
+        setup.ledger.merge(Changes(modules=(ModuleRecord(state),)), publish=False)
+        setup.bench.slow["t1"].set()
+        until(setup.idle)
+        assert setup.ended() == {"t1": Verdict.PASSED}
+
+    def test_what_waits_gives_way_to_a_later_attempt_that_runs(self, setup: Setup) -> None:
+        names = ["t1", "t2", "t3"]
+        setup.bench.slow = {name: threading.Event() for name in names}
+        setup.worker.accept(setup.order(evaluation("e1", {"p": names})))
+        until(lambda: setup.worker.load().running == 2)
+        (waiting,) = set(names) - set(setup.bench.started)
+        state = ModuleState("e1", "p", waiting, Verdict.RUNNING, attempt=2, node="other:1")
+        setup.ledger.merge(Changes(modules=(ModuleRecord(state),)), publish=False)
+        until(lambda: setup.worker.load().waiting == 0)
+        for finished in setup.bench.slow.values():
+            finished.set()
+        until(setup.idle)
+        assert waiting not in setup.bench.started
+
+    def test_a_report_that_waits_for_its_owner_stays(self, setup: Setup) -> None:
+        setup.owner_is_away = True
+        setup.worker.accept(setup.order(evaluation("e1", {"p": ["t1"]})))
+        until(lambda: setup.bench.started and setup.worker.load().running == 0)
+        self.settled(setup, "t1", attempt=2)
+        assert len(setup.worker.held().tasks) == 1
+        setup.owner_is_away = False
+        until(setup.idle)
+        assert setup.ended() == {"t1": Verdict.PASSED}
+
+
+class TestOrder:
+    def test_modules_run_in_the_order_they_were_given_whatever_project_they_are_of(self) -> None:
+        setup = Setup(slots=1)
+        try:
+            setup.bench.slow = {"first": threading.Event()}
+            found = evaluation("e1", {"p": ["first", "t3", "t1"], "q": ["t2", "t4"]})
+            named = [("p", "first"), ("q", "t4"), ("p", "t3"), ("q", "t2"), ("p", "t1")]
+            setup.worker.accept(setup.order(found, *(Task(project, module, 0, 1) for project, module in named)))
+            until(lambda: setup.bench.started == ["first"] and sorted(setup.bench.prepared) == ["p", "q"])
+            setup.bench.slow["first"].set()
+            until(setup.idle)
+            assert setup.bench.started == [module for _, module in named]
+        finally:
+            setup.worker.stop()
+
+    def test_evaluations_take_turns(self) -> None:
+        setup = Setup(slots=1)
+        try:
+            setup.bench.slow = {"first": threading.Event()}
+            setup.worker.accept(setup.order(evaluation("e1", {"p": ["first", "a1", "a2", "a3"]})))
+            setup.worker.accept(setup.order(evaluation("e2", {"q": ["b1", "b2"]})))
+            until(lambda: setup.bench.started == ["first"] and sorted(setup.bench.prepared) == ["p", "q"])
+            setup.bench.slow["first"].set()
+            until(setup.idle)
+            assert setup.bench.started == ["first", "b1", "a1", "b2", "a2", "a3"]
+        finally:
+            setup.worker.stop()
+
+    def test_what_must_run_alone_has_nothing_beside_it(self) -> None:
+        setup = Setup(slots=10)
+        try:
+            names = ["before", "alone", "after"]
+            setup.bench.slow = {name: threading.Event() for name in names}
+            tasks = [Task("p", name, 0, 1, alone=name == "alone") for name in names]
+            setup.worker.accept(setup.order(evaluation("e1", {"p": names}), *tasks))
+            until(lambda: setup.bench.started == ["before"])
+            for started, name in enumerate(names, 1):
+                until(lambda started=started: len(setup.bench.started) == started)  # type: ignore[misc]
+                assert setup.worker.load().running == 1
+                setup.bench.slow[name].set()
+            until(setup.idle)
+            assert setup.bench.started == names
+        finally:
+            setup.worker.stop()
+
+
+class TestPressure:
+    def test_on_an_idle_machine_far_more_run_than_it_has_processors(self) -> None:
+        setup = Setup(slots=50, sensor=FakeSensor(cores=1.0))
+        try:
+            names = [f"t{number}" for number in range(12)]
+            setup.bench.slow = {name: threading.Event() for name in names}
+            setup.worker.accept(setup.order(evaluation("e1", {"p": names})))
+            until(lambda: setup.worker.load().running == 12)
+            assert setup.worker.load().cores == 1.0
+            for finished in setup.bench.slow.values():
+                finished.set()
+            until(setup.idle)
+        finally:
+            setup.worker.stop()
+
+    def test_on_a_busy_one_the_rest_starts_when_that_is_over(self) -> None:
+        sensor = FakeSensor(cores=1.0)
+        sensor.keep_busy(3.0)
+        sensor.own = 1
+        setup = Setup(slots=50, sensor=sensor)
+        try:
+            setup.bench.slow = {name: threading.Event() for name in ("t1", "t2", "t3")}
+            setup.worker.accept(setup.order(evaluation("e1", {"p": ["t1", "t2", "t3"]})))
+            until(lambda: setup.worker.load().running == 1)
+            seen = sensor.reads
+            until(lambda: sensor.reads > seen + 3)
+            assert setup.worker.load().running == 1, "it was measured again and again meanwhile"
+            sensor.keep_busy(0.0)
+            until(lambda: setup.worker.load().running == 3)
+            for finished in setup.bench.slow.values():
+                finished.set()
+            until(setup.idle)
+        finally:
+            setup.worker.stop()
+
+    def test_a_sensor_that_fails_does_not_stop_the_work(self) -> None:
+        class Broken(FakeSensor):
+            def read(self) -> Sample:
+                raise OSError("no such file")
+
+        setup = Setup(slots=3, sensor=Broken(cores=4.0))
+        try:
+            names = [f"t{number}" for number in range(6)]
+            setup.worker.accept(setup.order(evaluation("e1", {"p": names})))
+            until(setup.idle)
+            assert sorted(setup.bench.started) == names
+        finally:
+            setup.worker.stop()
+
+
+class TestStarved:
+    """A module over its time, on a machine whose processor was short all along."""
+
+    class Short(FakeSensor):
+        def read(self) -> Sample:
+            now = time.monotonic()
+            return Sample(now, (Processors(self.cores, self.cores * now, 0.3 * self.cores * now),))
+
+    def starved(self, sensor: Sensor, verdict: Verdict, *names: str) -> list[bool]:
+        """Of modules that all run at the same time."""
+        setup = Setup(slots=10, sensor=sensor)
+        try:
+            setup.bench.slow = {name: threading.Event() for name in names}
+            setup.bench.results = {name: ModuleResult(verdict) for name in names}
+            setup.worker.accept(setup.order(evaluation("e1", {"p": list(names)})))
+            until(lambda: setup.worker.load().running == len(names))
+            for finished in setup.bench.slow.values():
+                finished.set()
+            until(setup.idle)
+            return [report.starved for report in setup.told if report.result]
+        finally:
+            setup.worker.stop()
+
+    def test_beside_others_it_was_starved(self) -> None:
+        assert self.starved(self.Short(cores=4.0), Verdict.TIMEOUT, "t1", "t2") == [True, True]
+
+    def test_by_itself_it_was_not(self) -> None:
+        assert self.starved(self.Short(cores=4.0), Verdict.TIMEOUT, "t1") == [False]
+
+    def test_nor_where_it_failed_for_another_reason(self) -> None:
+        assert self.starved(self.Short(cores=4.0), Verdict.FAILED, "t1", "t2") == [False, False]
+
+    @pytest.mark.parametrize("sensor", [BlindSensor(4.0), FakeSensor(4.0)], ids=["blind", "idle"])
+    def test_nor_where_no_shortage_was_seen(self, sensor: Sensor) -> None:
+        assert self.starved(sensor, Verdict.TIMEOUT, "t1", "t2") == [False, False]

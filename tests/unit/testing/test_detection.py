@@ -1,5 +1,6 @@
 """What is a project: the rules of the contract, case by case, and what holds for every archive."""
 
+import hashlib
 from collections import Counter
 
 import pytest
@@ -7,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testmesh.errors import NothingToTestError
+from testmesh.model import ModulePlan
 from testmesh.testing.cohort import MAX_COMPARED
 from testmesh.testing.detection import MARKERS, NEVER_SEARCHED, detect
+from testmesh.testing.modules import MAX_SOURCE
 from testmesh.testing.tree import Below, MemoryTree, join, wrapping_folder
 
 T = b"def test_it(): pass\n"
@@ -255,6 +258,63 @@ def test_invariants(files: dict[str, bytes], prefix: bool) -> None:
         assert not any(
             join(wrapper, "/".join([*folders[:depth], "pyvenv.cfg"])) in files for depth in range(len(folders) + 1)
         )
+
+
+def plans(files: dict[str, bytes], staff: dict[str, bytes] | None = None) -> dict[str, ModulePlan]:
+    projects = detect(MemoryTree(files), "upload", None if staff is None else MemoryTree(staff))
+    return {join(project.name, module.path): module for project in projects for module in project.modules}
+
+
+def test_equal_test_files_have_equal_contents_wherever_they_are() -> None:
+    other = b"def test_it(): sleep(5)\n"
+    found = plans({"a/test_x.py": T, "b/tests/test_y.py": T, "b/tests/test_z.py": other})
+    assert found["a/test_x.py"].content == found["b/tests/test_y.py"].content == hashlib.sha256(T).hexdigest()[:32]
+    assert found["b/tests/test_z.py"].content == hashlib.sha256(other).hexdigest()[:32]
+    assert found["b/tests/test_z.py"].estimate_s > found["a/test_x.py"].estimate_s > 0
+
+
+def test_the_content_is_that_of_the_file_that_will_run() -> None:
+    staff = b"def test_staff(): pass\n"
+    found = plans({"a/tests/test_x.py": T, "b/main.py": b""}, {"tests/test_x.py": staff})
+    assert {plan.content for plan in found.values()} == {hashlib.sha256(staff).hexdigest()[:32]}
+    assert list(found) == ["a/tests/test_x.py", "b/tests/test_x.py"]
+
+
+def test_large_files_that_begin_alike_are_told_apart_by_their_size() -> None:
+    begin = T + b"#" * MAX_SOURCE
+    found = plans({"a/test_x.py": begin, "b/test_x.py": begin + b"#", "c/test_x.py": begin})
+    assert found["a/test_x.py"].content == found["c/test_x.py"].content != found["b/test_x.py"].content
+
+
+def test_a_cohort_is_parsed_once_so_that_its_share_of_parsing_is_enough_for_all() -> None:
+    """Counted by line, the class would have no tests left out."""
+    source = b"class Other:\n def test_a(self): pass\n def test_b(self): pass\n" + b"# padding\n" * 10_000
+    found = plans({f"p{number:02}/test_x.py": source for number in range(40)})
+    assert {plan.tests_found for plan in found.values()} == {1}
+
+
+def test_equal_files_count_by_their_own_projects_rules() -> None:
+    source = b"def check_a(): pass\ndef check_b(): pass\ndef test_c(): pass\n"
+    own = b"[pytest]\npython_functions = check\n"
+    found = plans({"a/test_x.py": source, "b/test_x.py": source, "b/pytest.ini": own})
+    assert (found["a/test_x.py"].tests_found, found["b/test_x.py"].tests_found) == (1, 2)
+
+
+def test_a_cohort_shares_its_environment_and_another_has_its_own() -> None:
+    files = {f"{name}/requirements.txt": b"requests==2.31\n" for name in "ab"}
+    files |= {"c/requirements.txt": b"flask\n", "d/setup.cfg": b"", **{f"{name}/test_x.py": T for name in "abcd"}}
+    projects = detect(MemoryTree(files), "upload")
+    a, b, c, d = (project.environment for project in projects)
+    assert a == b
+    assert len({a, c, d}) == 3
+    assert all((a, c, d))
+
+
+def test_the_environment_is_made_of_what_the_staff_ask_for_too() -> None:
+    files = {"a/requirements.txt": b"requests\n", "a/main.py": b"", "b/main.py": b""}
+    staff = {"requirements.txt": b"flask\n", "tests/test_x.py": T}
+    a, b = (project.environment for project in detect(MemoryTree(files), "upload", MemoryTree(staff)))
+    assert a == b != ""
 
 
 @settings(max_examples=100, deadline=None)

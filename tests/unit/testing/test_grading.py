@@ -430,3 +430,8 @@ def test_no_report_is_passed_unless_it_completed_and_all_it_collected_has_an_out
         assert not result.counts.failed + result.counts.errors
     if result.verdict in (Verdict.COLLECT_ERROR, Verdict.ENV_FAILED):
         assert result.counts == Counts(failed=max(1, tests_found))
+
+
+@pytest.mark.parametrize(("used", "expected"), [(1.23456, 1.235), (0.0, 0.0), (-1.0, 0.0), (float("nan"), 0.0)])
+def test_the_processor_time_of_all_processes_is_kept(used: float, expected: float) -> None:
+    assert grade_module(replace(FULL, end=replace(FULL.end, cpu_time=used)), 1).cpu_time == expected

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testmesh.testing.modules import MAX_TESTS, Allowance, read_module
+from testmesh.testing.found_tests import MAX_TESTS
+from testmesh.testing.modules import Allowance, read_module
 
 
 @pytest.mark.parametrize(

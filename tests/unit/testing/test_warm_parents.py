@@ -237,7 +237,10 @@ class Cache:
     def __init__(self, folder: Path) -> None:
         self.folder, self.asked, self.fails = folder, list[RequirementSet](), False
 
-    def prepare(self, _project: Path, requirements: RequirementSet, _timeout_s: float) -> Environment:
+    def prepare(
+        self, _project: Path, requirements: RequirementSet, _timeout_s: float, *, compiled: bool
+    ) -> Environment:
+        assert compiled
         self.asked.append(requirements)
         if self.fails:
             raise EnvironmentFailedError("no index")

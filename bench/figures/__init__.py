@@ -1,0 +1,1 @@
+"""One file for each line, or few lines, of the table of figures."""

@@ -1,0 +1,194 @@
+"""Starts what is ready to run as soon as there is room for it, in threads of its own; `admission.py` says when.
+
+It is woken by what changes: something is ready, begins its tests, ends, is cancelled. Only while something ready has to
+wait does it measure again by itself, some times a second.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, Protocol, TypeVar
+
+from testmesh.node.admission import Admission, Answer, Run, Sample
+from testmesh.node.pressure import Sensor
+from testmesh.node.ready import ReadyQueue
+from testmesh.testing.start_gate import OpenGate, StartGates
+
+log = logging.getLogger(__name__)
+_MEASURE_EVERY_S = 0.05  # while something waits for a processor or for memory
+_TRY_GATE_EVERY_S = 0.01  # while other nodes hold all gates
+
+
+class Startable(Protocol):
+    @property
+    def alone(self) -> bool:
+        """Nothing else may run beside it."""
+        ...
+
+    @property
+    def is_wanted(self) -> bool:
+        """False once it is cancelled."""
+        ...
+
+
+S = TypeVar("S", bound=Startable)
+
+
+class Running:
+    """What a run tells its starter. Safe from any thread."""
+
+    def __init__(self, run: Run, open_gate: OpenGate, tell: Callable[[], None], starved: Callable[[], bool]) -> None:
+        self.run = run
+        self.open_gate = open_gate
+        self.used_cores = 0.0  # processors used on average, set at its end
+        self.begun = tell
+        self.was_starved = starved
+
+
+class Starter(Generic[S]):
+    """Safe from any thread. `run` runs one to its end, in a thread of its own; `unwanted` hears what is not to be."""
+
+    def __init__(
+        self,
+        slots: int,
+        sensor: Sensor,
+        gates: StartGates,
+        run: Callable[[S, "Running"], None],
+        unwanted: Callable[[S], None],
+    ) -> None:
+        self._sensor = sensor
+        self._gates = gates
+        self._run = run
+        self._unwanted = unwanted
+        self._admission = Admission(slots, sensor.cores, sensor.memory)
+        self._ready: ReadyQueue[S] = ReadyQueue()
+        self._running: list[Running] = []
+        self._changed = threading.Condition()
+        self._news = False
+        self._stopped = False
+        self._complained = False
+        self._asks_who = False  # whether something waits because the processors are busy
+        self._threads = ThreadPoolExecutor(slots, thread_name_prefix="module")  # makes them as they are needed
+        self._thread = threading.Thread(target=self._loop, name="admission", daemon=True)
+        self._thread.start()
+
+    def offer(self, evaluation: str, number: int, ready: S) -> None:
+        """`number`: its place in the order of all that this worker was given."""
+        with self._changed:
+            self._ready.add(evaluation, number, ready)
+            self._wake()
+
+    def look(self) -> None:
+        """Something was cancelled, or something will be ready soon, when a measurement will have been made."""
+        with self._changed:
+            self._wake()
+
+    def stop(self) -> None:
+        """Start no more, and wait for what runs."""
+        with self._changed:
+            self._stopped = True
+            self._wake()
+        self._thread.join()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    # The thread ------------------------------------------------------------------------------
+
+    def _wake(self) -> None:
+        self._news = True
+        self._changed.notify_all()
+
+    def _loop(self) -> None:
+        patience: float | None = None
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._news, patience)
+                self._news = False
+                if self._stopped:
+                    return
+            try:
+                patience = self._step()
+            except Exception:
+                log.exception("the next modules could not be started; this is tried again")
+                patience = 1.0
+
+    def _step(self) -> float | None:
+        """Start what may be; seconds after which to look again, whatever happens. None: when something changes."""
+        with self._changed:
+            unwanted = self._ready.drop(lambda ready: not ready.is_wanted)
+        for ready in unwanted:
+            self._unwanted(ready)
+        self._look(time.monotonic())
+        with self._changed:
+            now = time.monotonic()
+            for running in self._running:
+                if now >= running.run.hold_over_at:
+                    running.open_gate()
+            patience = self._start_ready(now)
+            hold_over_at = self._admission.next_hold_over(now)
+        times = [patience, None if hold_over_at is None else max(0.0, hold_over_at - now)]
+        return min((seconds for seconds in times if seconds is not None), default=None)
+
+    def _look(self, now: float) -> None:
+        if self._admission.needs_measuring(now):
+            sample = self._measured()
+            with self._changed:
+                self._admission.seen(sample)
+        if self._asks_who and self._admission.needs_look_at_own(now):
+            ready = self._sensor.own_ready()
+            with self._changed:
+                self._admission.seen_own(now, ready)
+
+    def _start_ready(self, now: float) -> float | None:
+        self._asks_who = False
+        while (ready := self._ready.first()) is not None:
+            answer = self._admission.may_start(now, alone=ready.alone)
+            if answer is not Answer.YES:
+                self._asks_who = answer is Answer.NO_PROCESSOR
+                return None if answer is Answer.WHEN_ONE_CHANGES else _MEASURE_EVERY_S
+            open_gate = self._gates.enter()
+            if open_gate is None:
+                return _TRY_GATE_EVERY_S
+            self._ready.take_first()
+            self._start(ready, self._admission.started(now, alone=ready.alone), open_gate)
+        return None
+
+    def _start(self, ready: S, run: Run, open_gate: OpenGate) -> None:
+        running = Running(run, open_gate, lambda: self._begun(running), lambda: self._was_starved(run))
+        self._running.append(running)
+        self._threads.submit(self._perform, ready, running)
+
+    def _measured(self) -> Sample:
+        try:
+            return self._sensor.read()
+        except (OSError, ValueError) as error:
+            if not self._complained:
+                self._complained = True
+                log.warning("the processors' load cannot be measured: %s", error)
+            return Sample(time.monotonic())
+
+    # In the threads of the runs --------------------------------------------------------------
+
+    def _perform(self, ready: S, running: Running) -> None:
+        try:
+            self._run(ready, running)
+        except Exception:
+            log.exception("a run ended by an error of the node")
+        finally:
+            running.open_gate()
+            with self._changed:
+                self._admission.ended(running.run, time.monotonic(), running.used_cores)
+                self._running.remove(running)
+                self._wake()
+
+    def _begun(self, running: Running) -> None:
+        running.open_gate()
+        with self._changed:
+            self._admission.begun(running.run, time.monotonic())
+            self._wake()
+
+    def _was_starved(self, run: Run) -> bool:
+        last = self._measured()
+        with self._changed:
+            return self._admission.was_starved(run, last)
