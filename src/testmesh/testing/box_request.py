@@ -115,4 +115,8 @@ def _landlock(command: BoxCommand, level: IsolationLevel, files: MachineFiles) -
 
 def _outermost(paths: Sequence[str]) -> list[str]:
     """Without what lies below another one: it is shown with that."""
-    return [path for path in dict.fromkeys(paths) if not any(path.startswith(f"{other}/") for other in paths)]
+    found: list[str] = []
+    for path in sorted(f"{path}/" for path in set(paths)):
+        if not found or not path.startswith(found[-1]):
+            found.append(path)
+    return [path[:-1] for path in found]

@@ -35,6 +35,24 @@ def root_arguments(project: Path, module: str) -> list[str]:
     return ["-c", config, f"--rootdir={root or '.'}", f"--confcutdir={root or '.'}"]
 
 
+class RootArguments:
+    """They are the same for all modules of a folder: remembered for one project, whose files must not change.
+
+    Safe from any thread.
+    """
+
+    def __init__(self, project: Path) -> None:
+        self._project = project
+        self._known: dict[str, list[str]] = {}
+
+    def of(self, module: str) -> list[str]:
+        folder = parent(module)
+        found = self._known.get(folder)
+        if found is None:
+            found = self._known[folder] = root_arguments(self._project, module)
+        return list(found)
+
+
 class _FolderTree(FolderFiles):
     """A folder as what `config_file` reads."""
 

@@ -18,7 +18,7 @@ from testmesh.testing.events import Event, EventParser, ProcessEnd, RunReport, S
 from testmesh.testing.folders import copy_tree, give_to, remove_tree
 from testmesh.testing.loopback import loopback_lock
 from testmesh.testing.private_root import CODE, HOME
-from testmesh.testing.rootdir import root_arguments
+from testmesh.testing.rootdir import RootArguments
 from testmesh.testing.warm_parents import WarmParent
 
 _log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class RunRequest:
     binds_ports: bool = False  # must not share a loopback with another such module
     tests_found: int = 1  # for the grade of a run that never came to collect
     readable: tuple[str, ...] | None = None  # what `python` needs to run; None: as its links tell
+    roots: RootArguments | None = None  # what is known of the project's configuration
     warm: WarmParent | None = None  # what has pytest imported already; None: a new interpreter
 
 
@@ -162,7 +163,7 @@ class ModuleRunner:
             hand_over={
                 "nonce": nonce,
                 "module": request.module,
-                "arguments": root_arguments(request.code, request.module),
+                "arguments": (request.roots or RootArguments(request.code)).of(request.module),
             },
         )
 

@@ -17,6 +17,7 @@ from testmesh.testing.folders import remove_tree
 from testmesh.testing.grading import environment_failed, grade_module
 from testmesh.testing.project_files import FolderFiles
 from testmesh.testing.requirements import RequirementSet, read_requirements
+from testmesh.testing.rootdir import RootArguments
 from testmesh.testing.runner import ModuleRunner, RunRequest
 from testmesh.testing.services import services_for
 from testmesh.testing.single_flight import SingleFlight
@@ -34,6 +35,7 @@ class PreparedProject:
     environment: Environment
     services: tuple[Service, ...]
     options: Options
+    roots: RootArguments
 
 
 class Workshop:
@@ -55,6 +57,7 @@ class Workshop:
         self._allow_vcs = allow_vcs
         self._flights: SingleFlight[Path] = SingleFlight()
         self._unpacked: dict[tuple[str, str], Path] = {}
+        self._prepared: dict[tuple[str, str], PreparedProject] = {}
         self._lock = threading.Lock()
         if folder.exists():
             remove_tree(folder)
@@ -69,17 +72,26 @@ class Workshop:
         options: Options,
         cancellation: Cancellation | None = None,
     ) -> PreparedProject:
-        """Unpack the project, once an evaluation, and have its environment.
+        """Unpack the project and have its environment, both once an evaluation.
 
         Raises:
             EnvironmentFailedError: its requirements cannot be installed. InfrastructureError: the node is at fault.
             concurrent.futures.CancelledError: because of `cancellation`; an installation is ended at once.
         """
+        with self._lock:
+            known = self._prepared.get((evaluation_id, project.name))
+        if known is not None:
+            return known
         place = f"{evaluation_id}/{project.name}"
         code = self._flights.run(place, lambda: self._unpack(evaluation_id, archive, tests, project))
         requirements = read_requirements(FolderFiles(code), allow_vcs=self._allow_vcs)
         environment = self._environments.prepare(code, requirements, options.install_timeout_s, cancellation)
-        return PreparedProject(code, requirements, environment, services_for(code, options), options)
+        services = services_for(code, options)
+        made = PreparedProject(code, requirements, environment, services, options, RootArguments(code))
+        with self._lock:
+            if (evaluation_id, project.name) in self._unpacked:  # else it was forgotten meanwhile
+                self._prepared[evaluation_id, project.name] = made
+        return made
 
     def run(
         self,
@@ -113,6 +125,7 @@ class Workshop:
                 binds_ports=module.binds_ports,
                 tests_found=module.tests_found,
                 readable=(str(environment.bin_dir.parent), *map(str, environment.readable)),
+                roots=prepared.roots,
                 warm=self._warm.of(environment),
             )
             report = self._runner.run(request, on_event=told, cancellation=cancellation)
@@ -126,6 +139,7 @@ class Workshop:
         with self._lock:
             for key in [key for key in self._unpacked if key[0] == evaluation_id]:
                 del self._unpacked[key]
+                self._prepared.pop(key, None)
         folder = self._folder / evaluation_id
         if folder.exists():
             remove_tree(folder)

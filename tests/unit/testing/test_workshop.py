@@ -10,6 +10,7 @@ from testmesh.testing.environments import EnvironmentCache
 from testmesh.testing.events import ProcessEnd, RunReport
 from testmesh.testing.requirements import RequirementSet
 from testmesh.testing.run_command import CommandRunner
+from testmesh.testing.rootdir import RootArguments
 from testmesh.testing.runner import ModuleRunner, RunRequest
 from testmesh.testing.workshop import PreparedProject, Workshop
 from tests.support.fake_installer import FakeInstaller
@@ -33,7 +34,8 @@ def test_a_run_is_shown_what_the_environment_was_made_of_and_not_what_its_links_
     environments = EnvironmentCache(tmp_path / "environments", installer, CommandRunner(), FakeClock())
     requirements = RequirementSet(("pytest",))
     environment = environments.prepare(tmp_path / "code", requirements, 60)
-    prepared = PreparedProject(tmp_path / "code", requirements, environment, (), Options())
+    code = tmp_path / "code"
+    prepared = PreparedProject(code, requirements, environment, (), Options(), RootArguments(code))
     workshop = Workshop(tmp_path / "unpacked", environments, cast("ModuleRunner", runs), allow_vcs=False)
     environment.python.unlink()
     environment.python.symlink_to("/bin/python3")
