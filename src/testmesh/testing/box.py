@@ -83,6 +83,8 @@ def run(request: dict[str, Any], pipes: Pipes, tests: Program = execute) -> None
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         raise
+    with suppress(OSError):  # a hint, where sessions share the processor: the kernel takes few a second from a user
+        write_file(f"/proc/{pid}/autogroup", str(_NICE))
     gates.mapped.open()
     # The kernel can take 10 to 20 ms to move a process: too long to wait for. Before the tests have an interpreter, it
     # is done.
@@ -288,19 +290,12 @@ def _become_process_1(
         os._exit(code)
 
 
-def _step_back() -> None:
-    """Let the node's own threads go first: by the nice value, and where sessions share the processor by theirs."""
-    with suppress(OSError):
-        os.nice(_NICE)
-    with suppress(OSError):  # the kernel was built without groups for sessions
-        write_file("/proc/self/autogroup", str(_NICE))
-
-
 def _enter(request: dict[str, Any], gates: _Gates, own: tuple[int, int]) -> None:
     """`own`: the node's user and group, which have no number in a new user namespace."""
     flags, uid, root = request["namespaces"], request["uid"], request["root"]
     os.setsid()
-    _step_back()
+    with suppress(OSError):
+        os.nice(_NICE)  # the node's own threads go first
     sources = None if root is None else Sources(root)  # as the user of the node, who may reach them
     gates.ready.open()
     gates.mapped.wait_or_end()

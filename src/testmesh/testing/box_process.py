@@ -208,7 +208,7 @@ class BoxProcess:
         if not answered and not self._cancelled:
             self._launcher.replace()  # it may be stopped, or stuck
         if cause:
-            raise BoxError(cause, answered.get("errno"))
+            raise BoxError(cause, answered.get("errno"), has_begun=self._started_at is not None)
         ended_at = self._ended_at or time.monotonic()
         return BoxEnd(
             exit_code=self._answered.get("exit"),
@@ -227,9 +227,10 @@ class BoxProcess:
 class BoxError(InfrastructureError):
     """A box could not be made, or its command not be started in it."""
 
-    def __init__(self, reason: str, number: int | None) -> None:
+    def __init__(self, reason: str, number: int | None, *, has_begun: bool = False) -> None:
+        """`has_begun`: its command was started, as far as is known."""
         super().__init__(f"the tests cannot be started on this node: {reason}")
-        self.reason, self.errno = reason, number
+        self.reason, self.errno, self.has_begun = reason, number, has_begun
 
 
 def _register(selector: selectors.BaseSelector, descriptor: int, take: Callable[[bytes], None]) -> None:

@@ -64,7 +64,9 @@ def become_test(
         _limit(name, value)
     confine(request)
     os.chdir(request["cwd"])
-    program(argv, request["env"])
+    env = dict(request["env"])
+    request.clear()  # a program that is no new one has this on its stack
+    program(argv, env)
 
 
 def confine(request: dict[str, Any]) -> None:

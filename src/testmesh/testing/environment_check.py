@@ -3,9 +3,9 @@
 All of it runs foreign code (what is installed may run whenever Python starts), so it is boxed.
 """
 
-import contextlib
 import os
 import re
+import stat
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from testmesh.errors import EnvironmentFailedError
 from testmesh.testing.cancellation import Cancellation
 from testmesh.testing.environment_key import Interpreter
 from testmesh.testing.environment_seal import restore_python
+from testmesh.testing.environment_shelf import discard
 from testmesh.testing.install_failures import installer_words
 from testmesh.testing.installers import InstallTimeoutError, python_of
 from testmesh.testing.run_command import Completed, RunCommand
@@ -103,8 +104,10 @@ class EnvironmentCheck:
         return self._environment / "lib" / f"python{major}.{minor}" / "site-packages"
 
     def _folder(self) -> Path:
+        """New each time: what foreign code may have left in it is not written through."""
         folder = self._environment.parent / "check"
-        (folder / "empty").mkdir(parents=True, exist_ok=True)
+        discard(folder)
+        (folder / "empty").mkdir(parents=True)
         (folder / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
         (folder / "empty" / "test_nothing.py").write_text("", encoding="utf-8")
         return folder
@@ -117,11 +120,11 @@ class EnvironmentCheck:
 
     def _has_plugins(self) -> bool:
         """Whether pytest loads anything at its start, as what is installed says."""
-        for file in self._site.glob("*.dist-info/entry_points.txt"):
-            with contextlib.suppress(OSError), file.open("rb") as stream:
-                if b"pytest11" in stream.read(_MAX_ENTRY_POINTS):
-                    return True
-        return False
+        return any(
+            b"pytest11" in _read_plain(folder / "entry_points.txt")
+            for folder in self._site.glob("*.dist-info")
+            if not folder.is_symlink()
+        )
 
     def _version(self, done: Completed) -> str:
         if done.returncode or done.timed_out:
@@ -146,3 +149,13 @@ class EnvironmentCheck:
             foreign=True,
             cancellation=self._cancellation,
         )
+
+
+def _read_plain(file: Path) -> bytes:
+    """The beginning of a file; b"" of what is none. Foreign code made it: not through a link, and never waiting."""
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    with os.fdopen(descriptor, "rb") as stream:
+        return stream.read(_MAX_ENTRY_POINTS) if stat.S_ISREG(os.fstat(descriptor).st_mode) else b""

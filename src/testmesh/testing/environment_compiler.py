@@ -32,7 +32,7 @@ class EnvironmentCompiler:
         self._shelf, self._run, self._hold, self._evict, self._later = shelf, run, hold, evict, later
         self._asked: set[str] = set()
         self._lock = threading.Lock()
-        self._one_at_a_time = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}  # by key: two boxes must not write into one environment
 
     def ask(self, key: str, interpreter: Interpreter) -> None:
         """Unless it is under way. What keeps it from being done is tried again when it is asked for again."""
@@ -44,15 +44,20 @@ class EnvironmentCompiler:
 
     def compile(self, key: str, interpreter: Interpreter) -> None:
         """Now, in this thread, unless it was done. It may fail: the log says so."""
+        with self._lock:
+            one_at_a_time = self._locks.setdefault(key, threading.Lock())
         try:
-            with self._one_at_a_time, self._hold(key):
+            with one_at_a_time, self._hold(key):
                 found = self._shelf.find(key)
                 if found is None or found.compiled:
                     return
                 environment = found.bin_dir.parent
-                EnvironmentCheck(self._run, environment, interpreter, found.readable, None).compile(_COMPILE_S)
-                self._shelf.compiled(key, seal(environment, interpreter))
-                discard(environment.parent / "check")
+                check = EnvironmentCheck(self._run, environment, interpreter, found.readable, None)
+                try:
+                    check.compile(_COMPILE_S)
+                    self._shelf.compiled(key, seal(environment, interpreter))
+                finally:
+                    discard(environment.parent / "check")
         except EnvironmentFailedError as error:  # its own code has spoiled it
             _log.warning("environment %s is made again once nothing runs in it: %s", key, error)
             self._evict(key)

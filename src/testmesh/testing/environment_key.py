@@ -22,9 +22,14 @@ class Interpreter:
     prefix: str  # of the installation
 
 
-def environment_key(project: Path, requirements: RequirementSet, interpreter: Interpreter, installer: str) -> str:
-    """32 hexadecimal digits. Reads the project's files only where one of its paths is installed."""
-    described = {
+def environment_key(
+    project: Path, requirements: RequirementSet, interpreter: Interpreter, installer: str, *, trusted: bool = False
+) -> str:
+    """32 hexadecimal digits. Reads the project's files only where one of its paths is installed.
+
+    `trusted`: no foreign code took part in its making; so it is another one than that of an equal project.
+    """
+    described: dict[str, object] = {
         "layout": _LAYOUT,
         "installer": installer,
         "python": [interpreter.version, interpreter.implementation, interpreter.platform, interpreter.prefix],
@@ -35,4 +40,6 @@ def environment_key(project: Path, requirements: RequirementSet, interpreter: In
             for path in requirements.paths
         ],
     }
+    if trusted:
+        described["trusted"] = True
     return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:32]

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import secrets
 import stat
 from pathlib import Path
 
@@ -19,13 +20,18 @@ _PYTHON = re.compile(r"python[0-9.]*t?")
 def restore_python(environment: Path, interpreter: Interpreter) -> None:
     """Make the environment's Pythons links to its interpreter again, whatever foreign code has put in their place.
 
-    Nothing that foreign code started may be left.
+    Its pyvenv.cfg too leads there, and its folders of packages are folders, not links to somebody else's. Nothing that
+    foreign code started may be left.
 
     Raises:
         EnvironmentFailedError: there is another Python besides, or no folder for them.
         OSError: as the system reports it.
     """
     programs = environment / "bin"
+    library = environment / "lib" / f"python{'.'.join(interpreter.version.split('.')[:2])}"
+    for folder in (environment / "lib", library, library / "site-packages"):
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise EnvironmentFailedError(_REPLACED)
     ours = ("python", "python3", f"python{'.'.join(interpreter.version.split('.')[:2])}", interpreter.path.name)
     names = [name for name in dict.fromkeys(ours) if _PYTHON.fullmatch(name)]
     if programs.is_symlink():
@@ -40,8 +46,21 @@ def restore_python(environment: Path, interpreter: Interpreter) -> None:
                 continue  # runs may be starting by it
             program.unlink(missing_ok=True)
             program.symlink_to(interpreter.path)
+        _restore_config(environment / "pyvenv.cfg", interpreter)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         raise EnvironmentFailedError(_REPLACED) from error
+
+
+def _restore_config(config: Path, interpreter: Interpreter) -> None:
+    """Never through a link, and whole at any moment: runs may be starting by it."""
+    text = f"home = {interpreter.path.parent}\ninclude-system-site-packages = false\nversion = {interpreter.version}\n"
+    is_plain = not config.is_symlink() and config.is_file() and config.stat().st_size == len(text.encode())
+    if is_plain and config.read_text(encoding="utf-8", errors="replace") == text:
+        return
+    part = config.with_name(f".pyvenv.cfg-{secrets.token_hex(8)}")
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE), "w") as stream:
+        stream.write(text)
+    part.rename(config)
 
 
 def seal(environment: Path, interpreter: Interpreter) -> int:

@@ -52,6 +52,7 @@ class _Wanted:
     interpreter: Interpreter
     timeout_s: float
     cancellation: Cancellation
+    trusted: bool
 
 
 def free_bytes(folder: Path) -> int:
@@ -114,11 +115,12 @@ class EnvironmentCache:
         timeout_s: float,
         cancellation: Cancellation | None = None,
         *,
-        compiled: bool = False,
+        trusted: bool = False,
     ) -> Environment:
         """The project's environment, built where it is not there yet. One build a key; others wait for it.
 
-        `compiled`: its bytecode too is waited for. It may be evicted as soon as this returns: use it within `lease`.
+        `trusted`: only wheels of the index are installed, so that no foreign code takes part in its making, and its
+        bytecode too is waited for. It may be evicted as soon as this returns: use it within `lease`.
 
         Raises:
             EnvironmentFailedError: the requirements cannot be installed within `timeout_s`. Remembered for a minute.
@@ -127,8 +129,8 @@ class EnvironmentCache:
         """
         cancellation = cancellation or Cancellation()
         interpreter = self._interpreters.choose(requirements.requires_python)
-        key = self._key(project, requirements, interpreter)
-        wanted = _Wanted(key, project, requirements, interpreter, timeout_s, cancellation)
+        key = self._key(project, requirements, interpreter, trusted=trusted)
+        wanted = _Wanted(key, project, requirements, interpreter, timeout_s, cancellation, trusted)
 
         def build() -> Environment:
             return self.peek(key) or self._build(wanted)
@@ -138,11 +140,11 @@ class EnvironmentCache:
                 found = self.peek(key)
                 if found is not None:
                     self._shelf.touch(key, self._clock.wall())
-                    return self._with_bytecode(found, interpreter, compiled)
+                    return self._with_bytecode(found, interpreter, trusted)
                 self._raise_remembered(key, timeout_s)
                 try:
                     built = self._flights.run(key, build, lambda: cancellation.is_set)
-                    return self._with_bytecode(built, interpreter, compiled)
+                    return self._with_bytecode(built, interpreter, trusted)
                 except InstallTimeoutError as error:
                     if error.timeout_s >= timeout_s:
                         raise
@@ -205,8 +207,10 @@ class EnvironmentCache:
             (self._compiler.compile if at_once else self._compiler.ask)(environment.key, interpreter)
         return environment
 
-    def _key(self, project: Path, requirements: RequirementSet, interpreter: Interpreter) -> str:
-        return environment_key(project, requirements, interpreter, self._installer.name)
+    def _key(
+        self, project: Path, requirements: RequirementSet, interpreter: Interpreter, *, trusted: bool = False
+    ) -> str:
+        return environment_key(project, requirements, interpreter, self._installer.name, trusted=trusted)
 
     def _build(self, wanted: _Wanted) -> Environment:
         key = wanted.key
@@ -279,6 +283,7 @@ class EnvironmentCache:
             timeout_s=self._left(deadline),
             readable=tuple(map(Path, interpreter_folders(interpreter.path, interpreter.prefix))),
             cancellation=wanted.cancellation,
+            wheels_only=wanted.trusted,
         )
         self._installer.install(installation)
         return installation

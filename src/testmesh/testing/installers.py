@@ -56,6 +56,7 @@ class Installation:
     timeout_s: float
     readable: tuple[Path, ...] = ()
     cancellation: Cancellation | None = None
+    wheels_only: bool = False  # nothing is built, so no foreign code takes part in the making
 
 
 class Installer(Protocol):
@@ -96,7 +97,8 @@ class UvInstaller:
         except InstallTimeoutError:
             raise
         except EnvironmentFailedError:  # perhaps for want of wheels alone; else the build says so in its own words
-            pass
+            if wanted.wheels_only:
+                raise
         else:
             if len(wheels) == len(wanted.lines):
                 return
@@ -175,7 +177,8 @@ class PipInstaller:
         except InstallTimeoutError:
             raise
         except EnvironmentFailedError:
-            pass
+            if wanted.wheels_only:
+                raise
         else:
             if len(wheels) == len(wanted.lines):
                 return

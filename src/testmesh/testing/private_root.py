@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
 
 from testmesh.testing.namespaces import (
@@ -70,7 +71,7 @@ class Sources:
         """`root`: {read: [path], write: [path], code: [folder, name] or null, ...}."""
         self.binds = []
         for kind in ("read", "write"):
-            self.binds += [(_open(path), path, kind == "write") for path in root[kind]]
+            self.binds += [(_open(path, kind == "write"), path, kind == "write") for path in root[kind]]
         self.devices = [(_open(f"/dev/{name}"), name) for name in _DEVICES if os.path.exists(f"/dev/{name}")]
         self.proc = _open("/proc")
         self.code = None if root["code"] is None else (_open(root["code"][0]), root["code"][1])
@@ -193,8 +194,13 @@ def _copy_file(source: str, target: str, mode: int) -> None:
         os.close(reading)
 
 
-def _open(path: str) -> int:
-    return os.open(path, os.O_PATH | os.O_CLOEXEC)
+def _open(path: str, is_writable: bool = False) -> int:
+    """What may be written is never behind a link: somebody may have put it there."""
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC | (os.O_NOFOLLOW if is_writable else 0))
+    if is_writable and stat.S_ISLNK(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.ELOOP, f"{path} is a link")
+    return descriptor
 
 
 def _touch(path: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from testmesh.errors import InfrastructureError
 from testmesh.model import Service
 from testmesh.settings import GIB, MIB
-from testmesh.testing.box_process import BoxEnd
+from testmesh.testing.box_process import BoxEnd, BoxError
 from testmesh.testing.box_request import BoxCommand, BoxLimits
 from testmesh.testing.boxes import Boxes, environment_folders
 from testmesh.testing.cancellation import Cancellation
@@ -85,6 +85,8 @@ class ModuleRunner:
             try:
                 return self._run(request, on_started, on_event, cancellation)
             except InfrastructureError as error:
+                if isinstance(error, BoxError) and error.has_begun:
+                    raise
                 _log.warning("%s is run by a new interpreter: %s", request.module, error)
                 request = replace(request, warm=None)
         return self._run(request, on_started, on_event, cancellation)

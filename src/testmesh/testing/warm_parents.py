@@ -6,37 +6,31 @@ environment whose pytest is byte by byte the same is served by it. Others, and t
 """
 
 import contextlib
-import filecmp
 import logging
-import re
-import sys
+import math
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
-
-from testmesh.errors import TestmeshError
+from testmesh.errors import InfrastructureError, TestmeshError
 from testmesh.testing.environment_shelf import Environment
 from testmesh.testing.environments import EnvironmentCache
 from testmesh.testing.launcher_process import LauncherProcess
 from testmesh.testing.requirements import RequirementSet
+from testmesh.testing.same_pytest import belongs_to_this_user, has_same_pytest, pytest_of
 
 _log = logging.getLogger(__name__)
-_OLDEST = (3, 11)  # what the launcher's code runs on
 _MOST = 4  # that stay, each of some 25 MB
 _REMEMBERED = 1000
 _READY_S = 60.0
 _PATIENCE_S = 0.25  # what a start waits: as long as it takes to see that one of those that are there will do
 _INSTALL_S = 120.0
-_PYTEST = frozenset(("pytest", "pluggy", "iniconfig", "packaging", "pygments"))
-_DIST_INFO = re.compile(r"([A-Za-z0-9._]+)-([A-Za-z0-9.+!_]+)\.dist-info")
-_OF_VIRTUALENV = re.compile(r"_virtualenv\..*|__pycache__|.*\.dist-info|.*\.virtualenv")
+_RETRY_S = 60.0
 _SOURCE = str(Path(__file__).parents[2])
 _START = (
     "import sys; loaded = frozenset(sys.modules); del sys.path[0]; sys.path.append(sys.argv[1])\n"
@@ -53,9 +47,9 @@ class WarmParent:
     readable: tuple[str, ...]
 
 
-def warm_launcher(python: Path) -> LauncherProcess:
+def warm_launcher(python: Path, environ: Mapping[str, str] = _ENVIRON) -> LauncherProcess:
     """Of an environment that no foreign code has touched; starts at its first use."""
-    return LauncherProcess((str(python), "-c", _START, _SOURCE), _ENVIRON)
+    return LauncherProcess((str(python), "-c", _START, _SOURCE), {**_ENVIRON, **environ})
 
 
 class WarmSource(Protocol):
@@ -90,6 +84,7 @@ class WarmParents:
         self._lock = threading.Lock()
         self._found: OrderedDict[Path, Future[str | None]] = OrderedDict()  # environment's python: key of its base
         self._kept: OrderedDict[str, _Kept] = OrderedDict()  # by the key of their environment, last used last
+        self._retry_at: dict[Path, float] = {}  # where the index or the disk was at fault
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="warm")
         self._closed = False
 
@@ -120,6 +115,9 @@ class WarmParents:
             if self._closed:
                 return None
             looked_for = self._found.get(environment.python)
+            if looked_for is not None and self._retry_at.get(environment.python, math.inf) <= time.monotonic():
+                del self._retry_at[environment.python]
+                looked_for = None
             if looked_for is None:
                 looked_for = self._found[environment.python] = self._maker.submit(self._look, environment)
                 while len(self._found) > _REMEMBERED:
@@ -142,19 +140,26 @@ class WarmParents:
             return self._serve(environment)
         except (TestmeshError, OSError) as error:
             _log.info("runs in environment %s start cold: %s", environment.key, error)
+            if isinstance(error, InfrastructureError):
+                self._retry_at[environment.python] = time.monotonic() + _RETRY_S
         except Exception:  # noqa: BLE001 - it is only slower without
             _log.exception("runs in environment %s start cold", environment.key)
         return None
 
     def _serve(self, environment: Environment) -> str | None:
-        wanted = _pytest_of(environment)
+        wanted = pytest_of(environment)
         if wanted is None:
             return None
-        base = self._environments.prepare(self._empty, wanted, _INSTALL_S, compiled=True)
+        base = self._environments.prepare(self._empty, wanted, _INSTALL_S, trusted=True)
+        cause = ""
         if base.python.resolve() != environment.python.resolve():
-            return None
-        if base.key != environment.key and not _is_same(_site_packages(base), _site_packages(environment)):
-            _log.info("runs in environment %s start cold: its pytest is not the index's own", environment.key)
+            cause = "its interpreter is another one"
+        elif belongs_to_this_user(base.python.resolve()):
+            cause = "a fork could change the modes of its interpreter, which belongs to this node's user"
+        elif not has_same_pytest(base, environment):
+            cause = "its pytest is not the index's own"
+        if cause:
+            _log.info("runs in environment %s start cold: %s", environment.key, cause)
             return None
         with self._lock:
             if base.key in self._kept:
@@ -175,7 +180,10 @@ class WarmParents:
 
     def _start(self, base: Environment, wanted: RequirementSet) -> _Kept | None:
         lease = contextlib.ExitStack()
-        again: Callable[[], Environment] = lambda: self._environments.prepare(self._empty, wanted, _INSTALL_S)  # noqa: E731
+
+        def again() -> Environment:
+            return self._environments.prepare(self._empty, wanted, _INSTALL_S, trusted=True)
+
         held = lease.enter_context(self._environments.lease(base, again))
         launcher = warm_launcher(held.python)
         readable = (str(held.bin_dir.parent), *map(str, held.readable))
@@ -184,43 +192,3 @@ class WarmParents:
             kept.close()
             return None
         return kept
-
-
-def _pytest_of(environment: Environment) -> RequirementSet | None:
-    """pytest and what it needs, as the environment has them; None where this interpreter cannot be served."""
-    if tuple(int(part) for part in environment.version.split(".")[:2]) < _OLDEST or sys.platform != "linux":
-        return None
-    lines = []
-    for entry in _site_packages(environment).glob("*.dist-info"):
-        match = _DIST_INFO.fullmatch(entry.name)
-        if match and canonicalize_name(match[1]) in _PYTEST:
-            try:
-                lines.append(f"{canonicalize_name(match[1])}=={Version(match[2])}")
-            except InvalidVersion:
-                return None
-    if not any(line.startswith("pytest==") for line in lines):
-        return None
-    return RequirementSet(lines=tuple(sorted(lines)), requires_python=f"=={environment.version}")
-
-
-def _site_packages(environment: Environment) -> Path:
-    major, minor = environment.version.split(".")[:2]
-    return environment.bin_dir.parent / "lib" / f"python{major}.{minor}" / "site-packages"
-
-
-def _is_same(base: Path, other: Path) -> bool:
-    """Whether whatever is importable from `base` is the same in the other one."""
-    return all(_is_same_entry(entry, other / entry.name) for entry in _entries(base))
-
-
-def _is_same_entry(base: Path, other: Path) -> bool:
-    if not base.is_dir():
-        return other.is_file() and filecmp.cmp(base, other, shallow=False)
-    if other.is_symlink() or not other.is_dir():
-        return False
-    mine, theirs = ({entry.name: entry for entry in _entries(folder)} for folder in (base, other))
-    return mine.keys() == theirs.keys() and all(_is_same_entry(mine[name], theirs[name]) for name in mine)
-
-
-def _entries(folder: Path) -> Iterator[Path]:
-    return (entry for entry in folder.iterdir() if not _OF_VIRTUALENV.fullmatch(entry.name))

@@ -27,10 +27,16 @@ from pathlib import Path
 
 import pytest
 
-from testmesh.testing import launcher, pytest_plugin, warm_config
+from testmesh.testing import pytest_plugin, warm_config
 
+_LOADED_BY_COLD = frozenset(sys.modules)  # a new interpreter has these too once it has imported the plugin
+
+from testmesh.testing import launcher  # noqa: E402
+
+_LOADED_FOR_BOXES = frozenset(sys.modules) - _LOADED_BY_COLD
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import NoReturn
 
 _OWN = "testmesh"
@@ -50,6 +56,7 @@ class TestThat:
         assert [1] == [2]
 """
 _PASSED_AND_FAILED = 1
+_CANNOT_FLUSH = 120  # an interpreter's status then
 
 
 def main(loaded_at_start: frozenset[str], source: str) -> int:
@@ -75,7 +82,9 @@ def _warm_up() -> None:
         with open(f"{folder}/test_sample.py", "w", encoding="utf-8") as file:  # noqa: PTH123 - as little as possible
             file.write(_SAMPLE)
         os.chdir(folder)
-        arguments = ["-c", os.devnull, "-p", "no:cacheprovider", f"--rootdir={folder}", f"--basetemp={folder}/base"]
+        # Else pytest would look for a conftest.py in every folder above, which others may write to.
+        nothing_else = ["-c", os.devnull, f"--rootdir={folder}", f"--confcutdir={folder}", "--noconftest"]
+        arguments = [*nothing_else, "-p", "no:cacheprovider", f"--basetemp={folder}/base"]
         status = int(pytest.main([*arguments, folder], plugins=[pytest_plugin.StreamPlugin(lambda *_, **__: None)]))
         if status != _PASSED_AND_FAILED:
             raise RuntimeError(f"the sample ended with status {status}")
@@ -114,7 +123,7 @@ class _Tests:
         time.tzset()
         _set_signals()
         self._enter_environment(argv[0])
-        for name in [name for name in sys.modules if name.partition(".")[0] == _OWN]:
+        for name in [name for name in sys.modules if name.partition(".")[0] == _OWN or name in _LOADED_FOR_BOXES]:
             del sys.modules[name]
         _end(_run(request, self._loaded_at_start))
 
@@ -130,8 +139,8 @@ class _Tests:
         _forget_folders()
         for folder in folders:
             site.addsitedir(folder)
-        if "sitecustomize" not in sys.modules:
-            site.execsitecustomize()
+        sys.modules.pop("sitecustomize", None)  # the machine's, of which a box may show nothing
+        site.execsitecustomize()
 
 
 def _run(request: dict[str, object], loaded_at_start: frozenset[str]) -> int:
@@ -152,16 +161,25 @@ def _status(code: object) -> int:
     return 1
 
 
-def _end(status: int) -> NoReturn:
-    """What an interpreter does at its end, but for the freeing of memory."""
-    try:
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):
-                stream.flush()
-    finally:
-        os._exit(status)
+def _end(
+    status: int,
+    wait_for_threads: Callable[[], None] = threading._shutdown,  # type: ignore[attr-defined]
+    run_exit_functions: Callable[[], None] = atexit._run_exitfuncs,
+    leave: Callable[[int], NoReturn] = os._exit,
+    kill: Callable[[int, int], None] = os.kill,
+) -> NoReturn:
+    """What an interpreter does at its end, but for finalizers; by functions that no test has replaced."""
+    for step in (wait_for_threads, run_exit_functions):
+        with suppress(BaseException):
+            step()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BaseException:  # noqa: BLE001 - as an interpreter
+            status = _CANNOT_FLUSH
+    leave(status)
+    kill(0, signal.SIGKILL)  # not reached
+    raise SystemError
 
 
 def _set_signals() -> None:

@@ -20,7 +20,7 @@ from testmesh.testing.environment_shelf import Environment
 from testmesh.testing.environments import EnvironmentCache
 from testmesh.testing.requirements import RequirementSet
 from testmesh.testing.runner import ModuleRunner
-from testmesh.testing.warm_parents import WarmParent, WarmParents
+from testmesh.testing.warm_parents import WarmParent, WarmParents, warm_launcher
 from tests.support.boxes import reachable_folder
 from tests.support.projects import bare_environment, request_for, wait_until, write_project
 from tests.support.warm import WarmRunner, warm_parent
@@ -139,6 +139,15 @@ ALIKE = {
         import json, fractions
         def test_it(): assert json.MINE and fractions.MINE
     """,
+    "its own modules are found beside it": """
+        import resource, ctypes
+        def test_it(): assert resource.MINE and ctypes.MINE
+    """,
+    "a replaced exit": """
+        import os, threading, atexit
+        def test_it():
+            os._exit = lambda *_: None; threading._shutdown = None; atexit._run_exitfuncs = None
+    """,
     "end": """
         import atexit, threading, time
         atexit.register(print, "said at the end")
@@ -152,11 +161,13 @@ ALIKE = {
 def test_what_tests_do_works_in_both(
     place: Path, python: Path, boxes: Boxes, warm: WarmParent, start: str, source: str
 ) -> None:
-    own = {"json.py": "MINE = True\n", "fractions.py": "MINE = True\n"} if "MINE" in source else {}
-    project = write_project(place / "project", {"test_it.py": source, **own})
+    names = ("json", "fractions") if "json.MINE" in source else ("tests/resource", "tests/ctypes")
+    own = {f"{name}.py": "MINE = True\n" for name in names} if "MINE" in source else {}
+    module = "tests/test_it.py" if "ctypes.MINE" in source else "test_it.py"
+    project = write_project(place / "project", {module: source, **own})
     work, locks = place / "work", place / "lock"
     runner = ModuleRunner(work, boxes, locks) if start == "cold" else WarmRunner(work, boxes, warm, locks)
-    report = runner.run(request_for(python, project))
+    report = runner.run(request_for(python, project, module))
     assert report.counts == Counts(passed=1), report
     assert report.end.exit_code == 0
     if "said" in source:
@@ -200,6 +211,16 @@ def test_runs_draw_different_random_numbers(place: Path, python: Path, boxes: Bo
     assert not set(drawn[0].split()[-3:]) & set(drawn[1].split()[-3:])
 
 
+def test_a_parent_loads_nothing_but_its_own(tmp_path: Path, python: Path) -> None:
+    (tmp_path / "conftest.py").write_text(f"open({str(tmp_path / 'loaded')!r}, 'w').close()")
+    launcher = warm_launcher(python, {"TMPDIR": str(tmp_path)})
+    try:
+        assert launcher.wait_ready(60)
+    finally:
+        launcher.close()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["conftest.py"]
+
+
 def test_a_parent_that_was_killed_is_started_again(place: Path, python: Path, boxes: Boxes) -> None:
     project = write_project(place / "project", {"test_it.py": "def test_it(): pass"})
     with warm_parent(python) as parent:
@@ -237,10 +258,8 @@ class Cache:
     def __init__(self, folder: Path) -> None:
         self.folder, self.asked, self.fails = folder, list[RequirementSet](), False
 
-    def prepare(
-        self, _project: Path, requirements: RequirementSet, _timeout_s: float, *, compiled: bool
-    ) -> Environment:
-        assert compiled
+    def prepare(self, _project: Path, requirements: RequirementSet, _timeout_s: float, *, trusted: bool) -> Environment:
+        assert trusted
         self.asked.append(requirements)
         if self.fails:
             raise EnvironmentFailedError("no index")
@@ -287,6 +306,11 @@ CHANGES = {
     "one more module": lambda site: (site / "_pytest" / "more.py").write_text(""),
     "one less": lambda site: (site / "pluggy" / "_tracing.py").unlink(),
     "a link": lambda site: ((site / "pluggy").rename(site / "elsewhere"), (site / "pluggy").symlink_to("elsewhere")),
+    "a link to a file": lambda site: (
+        (site / "_pytest" / "py.typed").unlink(),
+        (site / "_pytest" / "py.typed").symlink_to("/dev/null"),
+    ),
+    "twice": lambda site: (site / "Pytest-1.dist-info").mkdir(),
     "no pytest": lambda site: [found.rename(found.with_suffix(".gone")) for found in site.glob("*.dist-info")],
 }
 

@@ -9,8 +9,8 @@ from testmesh.testing.cancellation import Cancellation
 from testmesh.testing.environments import EnvironmentCache
 from testmesh.testing.events import ProcessEnd, RunReport
 from testmesh.testing.requirements import RequirementSet
-from testmesh.testing.run_command import CommandRunner
 from testmesh.testing.rootdir import RootArguments
+from testmesh.testing.run_command import CommandRunner
 from testmesh.testing.runner import ModuleRunner, RunRequest
 from testmesh.testing.workshop import PreparedProject, Workshop
 from tests.support.fake_installer import FakeInstaller
