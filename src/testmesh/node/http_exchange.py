@@ -48,6 +48,7 @@ class Connections:
                 return Answer(self, address, connection, connection.getresponse())
             except (ConnectionResetError, BrokenPipeError):
                 connection.close()
+                self._drop(address)  # that node ended, or was restarted: the others are closed too
                 return None
             except BaseException:
                 connection.close()
@@ -67,6 +68,12 @@ class Connections:
                 dropped += self._idle.popitem(last=False)[1]
         for each in dropped:
             each.close()
+
+    def _drop(self, address: str) -> None:
+        with self._lock:
+            idle = self._idle.pop(address, [])
+        for connection in idle:
+            connection.close()
 
     def close(self) -> None:
         with self._lock:
@@ -99,18 +106,19 @@ class Answer:
         self._address = address
         self._connection = connection
         self._response = response
+        self._is_broken = False
         self.status = response.status
 
     def header(self, name: str) -> str | None:
         return self._response.headers.get(name)
 
     def read(self) -> bytes:
-        with _peer_errors(self._address):
+        with self._reading():
             return self._response.read()
 
     def pieces(self) -> Iterator[bytes]:
         while True:
-            with _peer_errors(self._address):
+            with self._reading():
                 piece = self._response.read(_PIECE)
                 if not piece and self._response.length:
                     raise HTTPException("it ended too soon")
@@ -124,11 +132,21 @@ class Answer:
             self.read()
 
     def close(self) -> None:
-        if self._response.isclosed() and not self._response.will_close:
+        if self._response.isclosed() and not self._response.will_close and not self._is_broken:
             self._connections.keep(self._address, self._connection)
         else:
             self._connection.close()
             self._response.close()
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """What breaks off leaves a connection of which nobody knows where it is."""
+        try:
+            with _peer_errors(self._address):
+                yield
+        except BaseException:
+            self._is_broken = True
+            raise
 
 
 @contextmanager

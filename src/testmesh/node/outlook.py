@@ -68,14 +68,22 @@ class Outlook:
             for record in changes.modules:
                 state = record.state
                 place, attempt = (state.project, state.module), (state.epoch, state.attempt)
-                since = self._since.setdefault(state.evaluation, {})
                 if state.verdict is not Verdict.RUNNING:
-                    since.pop(place, None)
-                elif since.get(place, (None, now))[0] != attempt:
+                    self._forget(state.evaluation, place)
+                    continue
+                since = self._since.setdefault(state.evaluation, {})
+                if since.get(place, (None, now))[0] != attempt:
                     since[place] = attempt, now
             for evaluation in changes.evaluations:
                 if evaluation.finished_at is not None:
                     self._since.pop(evaluation.id, None)
+
+    def _forget(self, evaluation_id: str, place: tuple[str, str]) -> None:
+        """Under the lock."""
+        since = self._since.get(evaluation_id, {})
+        since.pop(place, None)
+        if not since:
+            self._since.pop(evaluation_id, None)
 
     def _runs_for(self, state: ModuleState | None) -> float | None:
         """Seconds since this node heard of it; None where it does not run."""

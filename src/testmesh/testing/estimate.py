@@ -19,6 +19,7 @@ _START_OF_OTHER_S = 0.3  # until a process or thread that is started has done so
 _PROPERTY_S = 0.5  # a test that is run with many generated examples
 _UNKNOWN_SLEEP_S = 0.1
 _WAITED = 0.1  # of a timeout: as a rule what is waited for comes sooner
+_MOST_ROUNDS = 10**9
 _POLLS = 3  # rounds of a loop that ends when something has happened
 
 _STARTS = frozenset(
@@ -106,7 +107,8 @@ class _File:
             extra = 0.0
             for decorator in function.decorator_list:
                 if last_name(decorator) == "usefixtures" and isinstance(decorator, ast.Call):
-                    asked += [str(given.value) for given in decorator.args if isinstance(given, ast.Constant)]
+                    given = [each.value for each in decorator.args if isinstance(each, ast.Constant)]
+                    asked += [name for name in given if isinstance(name, str)]
                 elif last_name(decorator) == "given":
                     extra += _PROPERTY_S
             body = self._block(function.body)
@@ -179,7 +181,8 @@ class _File:
         if any(number is None for number in numbers):
             return _POLLS
         first, last, step = (0, *numbers, 1) if len(numbers) == 1 else (*numbers, 1)[:3]
-        return max(0, math.ceil((last - first) / step)) if step else 0  # type: ignore[operator]
+        rounds = (last - first) / step if step else 0.0  # type: ignore[operator]
+        return max(0, math.ceil(min(rounds, _MOST_ROUNDS)))
 
     # Expressions -----------------------------------------------------------------------------
 

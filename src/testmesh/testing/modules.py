@@ -80,5 +80,5 @@ def _parsed(source: bytes, functions: NameFilter, classes: NameFilter) -> tuple[
     count = sum(test.times for test in tests)
     try:
         return count, estimate(tree, tests)
-    except RecursionError:
+    except (RecursionError, ArithmeticError, ValueError):  # of numbers that no test means
         return count, estimate_by_lines(source, count)

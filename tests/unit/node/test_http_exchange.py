@@ -13,6 +13,7 @@ from flask import Flask
 from testmesh.app.auth import internal_blueprint
 from testmesh.app.peer_routes import PeerService, register_peer_routes
 from testmesh.errors import PeerError, PeerFailedError, PeerRefusedError
+from testmesh.node.http_exchange import Connections
 from testmesh.node.http_peers import HttpPeers
 from testmesh.node.membership import Member
 from testmesh.node.messages import Load, PingReply
@@ -122,6 +123,33 @@ def test_a_kept_connection_that_was_closed_is_made_again(peers: HttpPeers) -> No
             with pytest.raises(PeerFailedError, match="500"):
                 peers.ping(address, (), 10)
         thread.join(20)
+
+
+def test_a_connection_whose_answer_broke_off_is_not_used_again() -> None:
+    accepted = []
+
+    def serve(listener: socket.socket) -> None:
+        for _ in range(2):
+            client, _ = listener.accept()
+            accepted.append(client)
+            client.recv(65536)
+            client.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+
+    connections = Connections()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        for _ in range(2):
+            answer = connections.send("GET", f"127.0.0.1:{listener.getsockname()[1]}", "/", b"", {}, 10)
+            assert answer is not None
+            with pytest.raises(PeerError):
+                answer.read()
+            answer.close()
+        thread.join(20)
+    assert len(accepted) == 2
+    for client in accepted:
+        client.close()
+    connections.close()
 
 
 def test_one_that_always_hangs_up_is_given_up(peers: HttpPeers) -> None:

@@ -138,6 +138,8 @@ def test_nothing_is_kept_of_evaluations_that_have_ended(world: World) -> None:
     world.tell("t0", Verdict.RUNNING, attempt=1)
     world.merge(evaluation(finished_at=9.0))
     assert world.outlook._since == {}
+    world.tell("t0", Verdict.PASSED, attempt=1)  # heard of after the end
+    assert world.outlook._since == {}
 
 
 # Predictions ---------------------------------------------------------------------------------

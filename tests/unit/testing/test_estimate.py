@@ -125,6 +125,10 @@ def test_the_longest_has_a_bound(source: str) -> None:
         "".join(f"@fixture\ndef f{n}(f{n + 1}): pass\n" for n in range(3000)) + "def test_a(f0): pass",
         "if 1:\n 1\n" + "elif 1:\n 1\n" * 8000 + TEST + "pass",
         TEST + "x" + ".a" * 900 + "()",
+        TEST + "for _ in range(0, 3600, 1e-306): pass",
+        TEST + "for _ in range(0, 3600, 5e-324): pass",
+        TEST + "for _ in range(-1e999, 1e999, 1e999): pass",
+        "@usefixtures(0x" + "f" * 8000 + ")\n" + TEST + "pass",
         "time.sleep(True)\ntime.sleep(1j)\ntime.sleep('1')\ntime.sleep()\nrange()\nfor x in range(): pass",
     ],
 )
