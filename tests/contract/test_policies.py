@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -25,6 +26,7 @@ node_loads = st.lists(
         st.sampled_from([0.0, 1.0, 9.0]),
         st.sampled_from([0.0, 1.0, 9.0]),
         st.frozensets(st.sampled_from(["environment", "code"])),
+        st.sampled_from([{}, {"": 1}, {"environment": 2, "": 1}]),
     ),
     max_size=5,
     unique_by=lambda n: n.address,
@@ -40,6 +42,7 @@ candidates = st.lists(
         st.sampled_from([0.1, 2.0]),
         st.sampled_from([(), (("environment", 2.0), ("code", 0.2))]),
         st.sampled_from([0.0, 1.0, 9.0]),
+        st.sampled_from([0.0, 9.0]),
     ),
     max_size=20,
     unique_by=lambda c: c.module,
@@ -73,10 +76,15 @@ def test_the_rules_hold_for_any_candidates_and_loads(
     by_address = {node.address: node for node in nodes}
     for address, count in given_to(placements).items():
         assert count <= by_address[address].room, "never over a node's room"
+        needs = Counter(p.candidate.need for p in placements if p.address == address and not p.candidate.alone)
+        assert all(found <= by_address[address].room_for(need) for need, found in needs.items()), "for each need"
     for placement in placements:
         avoid, others = placement.candidate.avoid, [a for a in by_address if a not in placement.candidate.avoid]
         assert placement.address not in avoid or not others, "never where it is avoided, room elsewhere or not"
-        if placement.candidate.alone:
+        if placement.candidate.alone and placement.candidate.waited:
+            last = [p for p in placements if p.address == placement.address][-1]
+            assert last == placement, "what has waited for long may be beside others, but nothing follows it"
+        elif placement.candidate.alone:
             assert by_address[placement.address].assigned == 0
             assert given_to(placements)[placement.address] == 1, "alone is with nothing else"
 
@@ -87,7 +95,7 @@ def test_the_rules_hold_for_any_candidates_and_loads(
 def test_all_are_placed_while_there_is_room_in_their_order(
     make: Callable[[], Policy], count: int, nodes: list[NodeLoad]
 ) -> None:
-    room = sum(max(0, node.room) for node in nodes)
+    room = sum(max(0, node.room_for("")) for node in nodes)
     placements = make().place(plain(count), nodes)
     assert [p.candidate for p in placements] == plain(count)[:room]
 
@@ -138,6 +146,17 @@ class TestAlone:
         another = Candidate("e", "p", "another", alone=True)
         placed = policy.place([self.ALONE, another, *plain(20)], [NodeLoad("a:1", 4, 3), NodeLoad("b:1", 4, 1)])
         assert set(given_to(placed)) == {"a:1"}
+
+    def test_after_a_while_it_is_given_to_the_least_busy_which_others_keep_busy(self, policy: Policy) -> None:
+        nodes = [NodeLoad("a:1", 4, 3), NodeLoad("b:1", 4, 1), NodeLoad("c:1", 4, 1)]
+        for waited, expected in ((4.9, {}), (5.1, {"b:1": 1})):
+            assert given_to(policy.place([replace(self.ALONE, waited=waited)], nodes)) == expected
+        placed = policy.place([replace(self.ALONE, waited=5.1, avoid=frozenset({"b:1"})), *plain(20)], nodes)
+        assert given_to(placed)["c:1"] == 1, "nothing follows it"
+
+    def test_an_empty_one_is_better_however_long_it_has_waited(self, policy: Policy) -> None:
+        nodes = [NodeLoad("a:1", 4, 1), NodeLoad("b:1", 4, 0)]
+        assert given_to(policy.place([replace(self.ALONE, waited=60.0)], nodes)) == {"b:1": 1}
 
     def test_it_comes_to_its_turn_though_others_never_stop_coming(self, policy: Policy) -> None:
         assigned = {"a:1": 4, "b:1": 3}

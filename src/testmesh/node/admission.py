@@ -150,6 +150,10 @@ class Admission:
         self._runs.append(run)
         return run
 
+    def withdrawn(self, run: Run) -> None:
+        """It could not be started after all."""
+        self._runs.remove(run)
+
     def begun(self, run: Run, now: float) -> None:
         """Its own tests begin."""
         if run.begun_at is None:

@@ -67,7 +67,7 @@ class Book:
         if state.verdict is Verdict.RUNNING:
             module.next_attempt = state.attempt + 1
             task = Task(state.project, state.module, *number, alone=module.runs_alone)
-            self._record(module, Attempt(evaluation.id, task, state.node, module.work, 0.0, math.inf))
+            self._record(module, Attempt(evaluation.id, task, state.node, module.work, 0.0, math.inf, module.need))
         else:
             self.turns.add(module)
         return module
@@ -112,7 +112,7 @@ class Book:
         if module.is_waiting:
             self.turns.take(module)
         module.next_attempt = max(module.next_attempt, task.attempt + 1)
-        return self._record(module, Attempt(module.state.evaluation, task, node, module.work, now))
+        return self._record(module, Attempt(module.state.evaluation, task, node, module.work, now, need=module.need))
 
     def _record(self, module: Module, attempt: Attempt) -> Attempt:
         module.attempts.append(attempt)

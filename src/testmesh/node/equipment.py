@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from testmesh.model import Project
 
-ENVIRONMENT_S = 2.0  # to build one
+ENVIRONMENT_S = 1.0  # to build one, mostly of packages that were had before
 CODE_S = 0.2  # to bring a project's code and unpack it
 _MOST_KNOWN = 5000  # of one node
 

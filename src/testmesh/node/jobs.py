@@ -30,6 +30,7 @@ class Module:
     source: int = 0  # of its evaluation's
     attempts: list[Attempt] = field(default_factory=list)  # that are not over; two at most
     is_waiting: bool = False  # in line to be placed
+    turn_at: float | None = None  # where it runs alone: since when it is its turn
     lost_with: list[str] = field(default_factory=list)
     failed_on: list[str] = field(default_factory=list)
 
@@ -50,14 +51,19 @@ class Module:
         """Processor seconds."""
         return max(self.prediction.cpu, _LEAST_WORK_S)
 
+    @property
+    def need(self) -> str:
+        """What is shared with most others of what it needs: its environment, where that is known."""
+        return self.needs[0][0]
+
     def attempt(self, task: Task) -> Attempt | None:
         return next((attempt for attempt in self.attempts if attempt.task == task), None)
 
-    def candidate(self, backlog: float = 0.0) -> Candidate:
+    def candidate(self, backlog: float = 0.0, waited: float = 0.0) -> Candidate:
         """Not on the nodes where its attempts are."""
         avoid = frozenset((*self.lost_with, *self.failed_on, *(attempt.node for attempt in self.attempts)))
         evaluation, project, path = self.state.key
-        return Candidate(evaluation, project, path, avoid, self.runs_alone, self.work, self.needs, backlog)
+        return Candidate(evaluation, project, path, avoid, self.runs_alone, self.work, self.needs, backlog, waited)
 
 
 @dataclass(eq=False, slots=True)

@@ -1,5 +1,7 @@
 """PURE: the attempts that an owner gave to nodes and that are not over, and how busy that makes each node."""
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
@@ -21,6 +23,7 @@ class Attempt:
     work: float  # processor seconds
     placed_at: float
     began_at: float | None = None  # None: as far as is known it waits there
+    need: str = ""  # what it needs first
 
     @property
     def number(self) -> Number:
@@ -35,8 +38,16 @@ class Attempt:
 class _AtNode:
     all: dict[tuple[str, Task], Attempt] = field(default_factory=dict)
     queued: dict[tuple[str, Task], Attempt] = field(default_factory=dict)  # the first is the oldest
+    needs: Counter[str] = field(default_factory=Counter)  # of those queued: what they need first
+    begun_at: float = -math.inf  # when one began last
     work: float = 0.0
     alone: int = 0
+
+    def leave_queue(self, attempt: Attempt) -> None:
+        if self.queued.pop(attempt.id, None) is not None:
+            self.needs[attempt.need] -= 1
+            if not self.needs[attempt.need]:
+                del self.needs[attempt.need]
 
 
 @dataclass(slots=True)
@@ -54,18 +65,20 @@ class Placed:
         here.all[attempt.id] = attempt
         if attempt.began_at is None:
             here.queued[attempt.id] = attempt
+            here.needs[attempt.need] += 1
         here.work += attempt.work
         here.alone += attempt.task.alone
 
     def begin(self, attempt: Attempt, now: float) -> None:
         if attempt.began_at is None:
-            attempt.began_at = now
-            self._by_node[attempt.node].queued.pop(attempt.id, None)
+            here = self._by_node[attempt.node]
+            here.leave_queue(attempt)
+            attempt.began_at = here.begun_at = now
 
     def remove(self, attempt: Attempt) -> None:
         here = self._by_node[attempt.node]
         del here.all[attempt.id]
-        here.queued.pop(attempt.id, None)
+        here.leave_queue(attempt)
         here.work -= attempt.work
         here.alone -= attempt.task.alone
         if not here.all:
@@ -98,4 +111,6 @@ class Placed:
             max(0.0, here.work) + others * _WORK_OF_OTHERS_S,
             now - oldest.placed_at if oldest else 0.0,
             has,
+            dict(here.needs),
+            now - here.begun_at,
         )

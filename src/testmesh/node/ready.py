@@ -3,10 +3,11 @@
 from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-_REMEMBERED = 1000  # evaluations that had a turn
+_REMEMBERED = 1000  # evaluations that wait or had a turn; more only where more wait
 
 
 @dataclass(slots=True)
@@ -14,25 +15,29 @@ class ReadyQueue(Generic[T]):
     """Not thread-safe."""
 
     _waiting: dict[str, list[tuple[int, T]]] = field(default_factory=dict)  # by evaluation, in the order of numbers
-    _turns: dict[str, int] = field(default_factory=dict)  # by evaluation, the number of its last one; oldest first
+    _turns: dict[str, int] = field(default_factory=dict)  # by evaluation, the number of its last one; lowest first
     _taken: int = 0
 
     def add(self, evaluation: str, number: int, item: T) -> None:
         """`number`: a place in the order of all that was given to this worker; no two have the same."""
+        if evaluation not in self._turns:
+            self._turns[evaluation] = self._taken - 1  # before whoever had the last turn, behind all who had not
+            self._forget()
         insort(self._waiting.setdefault(evaluation, []), (number, item))
 
     def first(self) -> T | None:
-        """That of the evaluation whose last turn was longest ago, or that had none; of several such, the oldest."""
+        """That of the evaluation whose last turn was longest ago; of several such, the oldest.
+
+        One that is new stands behind those that have waited for their turn: else new ones would overtake them for ever.
+        """
         return self._waiting[self._next()][0][1] if self._waiting else None
 
     def take_first(self) -> T:
         """What `first` gives; its evaluation has had its turn."""
         name = self._next()
         self._taken += 1
-        self._turns.pop(name, None)
+        del self._turns[name]
         self._turns[name] = self._taken
-        if len(self._turns) > _REMEMBERED:
-            del self._turns[next(iter(self._turns))]
         queue = self._waiting[name]
         _, item = queue.pop(0)
         if not queue:
@@ -49,5 +54,12 @@ class ReadyQueue(Generic[T]):
                 del self._waiting[name]
         return dropped
 
+    def _forget(self) -> None:
+        """Those that had no turn for long and wait for none."""
+        too_many = max(0, len(self._turns) - _REMEMBERED)
+        for name in list(islice(self._turns, too_many)):
+            if name not in self._waiting:
+                del self._turns[name]
+
     def _next(self) -> str:
-        return min(self._waiting, key=lambda name: (self._turns.get(name, 0), self._waiting[name][0][0]))
+        return min(self._waiting, key=lambda name: (self._turns[name], self._waiting[name][0][0]))

@@ -11,7 +11,7 @@ worker that has it, or not at all: then its result is still welcome, if it is th
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from testmesh.load_balance.policy import NodeLoad, Placement, Policy
+from testmesh.load_balance.policy import NodeLoad, Placement, Policy, room_for
 from testmesh.model import Evaluation, ModuleResult, ModuleState, Verdict
 from testmesh.node.book import Book
 from testmesh.node.jobs import MAX_LOSSES, Module
@@ -75,7 +75,8 @@ class Schedule:
         if not turns.is_empty(held_back):
             loads = self._book.seen(nodes, now)
             if any(load.room > 0 for load in loads):
-                self._give(self._policy.place(turns.candidates(held_back), loads), now, tasks)
+                candidates = turns.candidates(held_back, now, lambda need: room_for(need, loads))
+                self._give(self._policy.place(candidates, loads), now, tasks)
         if turns.is_empty(held_back):
             loads = self._book.seen(nodes, now)
             if any(load.is_free for load in loads):

@@ -14,11 +14,12 @@ from typing import Generic, Protocol, TypeVar
 from testmesh.node.admission import Admission, Answer, Run, Sample
 from testmesh.node.pressure import Sensor
 from testmesh.node.ready import ReadyQueue
-from testmesh.testing.start_gate import OpenGate, StartGates
+from testmesh.testing.start_gate import NoGates, OpenGate, StartGates, try_again_after
 
 log = logging.getLogger(__name__)
 _MEASURE_EVERY_S = 0.05  # while something waits for a processor or for memory
-_TRY_GATE_EVERY_S = 0.01  # while other nodes hold all gates
+_GATES_STUCK_S = 2.0  # all gates held for so long: it may be by a node that is stopped, which never opens them
+_NO_THREAD_S = 1.0  # until a thread is tried again where the system gave none
 
 
 class Startable(Protocol):
@@ -57,7 +58,9 @@ class Starter(Generic[S]):
         gates: StartGates,
         run: Callable[[S, "Running"], None],
         unwanted: Callable[[S], None],
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._now = now
         self._sensor = sensor
         self._gates = gates
         self._run = run
@@ -69,6 +72,7 @@ class Starter(Generic[S]):
         self._news = False
         self._stopped = False
         self._complained = False
+        self._refused_since: float | None = None  # when all gates were held, ever since
         self._asks_who = False  # whether something waits because the processors are busy
         self._threads = ThreadPoolExecutor(slots, thread_name_prefix="module")  # makes them as they are needed
         self._thread = threading.Thread(target=self._loop, name="admission", daemon=True)
@@ -119,9 +123,9 @@ class Starter(Generic[S]):
             unwanted = self._ready.drop(lambda ready: not ready.is_wanted)
         for ready in unwanted:
             self._unwanted(ready)
-        self._look(time.monotonic())
+        self._look(self._now())
         with self._changed:
-            now = time.monotonic()
+            now = self._now()
             for running in self._running:
                 if now >= running.run.hold_over_at:
                     running.open_gate()
@@ -147,17 +151,41 @@ class Starter(Generic[S]):
             if answer is not Answer.YES:
                 self._asks_who = answer is Answer.NO_PROCESSOR
                 return None if answer is Answer.WHEN_ONE_CHANGES else _MEASURE_EVERY_S
-            open_gate = self._gates.enter()
+            open_gate, refused_s = self._enter(now)
             if open_gate is None:
-                return _TRY_GATE_EVERY_S
+                return try_again_after(refused_s)
+            if not self._start(ready, self._admission.started(now, alone=ready.alone), open_gate):
+                return _NO_THREAD_S
             self._ready.take_first()
-            self._start(ready, self._admission.started(now, alone=ready.alone), open_gate)
+        self._refused_since = None
         return None
 
-    def _start(self, ready: S, run: Run, open_gate: OpenGate) -> None:
+    def _enter(self, now: float) -> tuple[OpenGate | None, float]:
+        """A gate, or None and how long all have been held. Where that is long, one at a time starts without."""
+        open_gate = self._gates.enter()
+        if open_gate is not None:
+            self._refused_since = None
+            return open_gate, 0.0
+        if self._refused_since is None:
+            self._refused_since = now
+        refused_s = now - self._refused_since
+        if refused_s >= _GATES_STUCK_S and self._admission.next_hold_over(now) is None:
+            return NoGates().enter(), refused_s
+        return None, refused_s
+
+    def _start(self, ready: S, run: Run, open_gate: OpenGate) -> bool:
+        """False: there is no thread for it, and it is as if it had not been tried."""
         running = Running(run, open_gate, lambda: self._begun(running), lambda: self._was_starved(run))
         self._running.append(running)
-        self._threads.submit(self._perform, ready, running)
+        try:
+            self._threads.submit(self._perform, ready, running)
+        except RuntimeError as error:
+            log.warning("a module cannot be started; this is tried again: %s", error)
+            self._running.remove(running)
+            self._admission.withdrawn(run)
+            open_gate()
+            return False
+        return True
 
     def _measured(self) -> Sample:
         try:
@@ -166,11 +194,14 @@ class Starter(Generic[S]):
             if not self._complained:
                 self._complained = True
                 log.warning("the processors' load cannot be measured: %s", error)
-            return Sample(time.monotonic())
+            return Sample(self._now())
 
     # In the threads of the runs --------------------------------------------------------------
 
     def _perform(self, ready: S, running: Running) -> None:
+        with self._changed:
+            if running not in self._running:  # the pool keeps what it had no thread for, and has it run later
+                return
         try:
             self._run(ready, running)
         except Exception:
@@ -178,14 +209,14 @@ class Starter(Generic[S]):
         finally:
             running.open_gate()
             with self._changed:
-                self._admission.ended(running.run, time.monotonic(), running.used_cores)
+                self._admission.ended(running.run, self._now(), running.used_cores)
                 self._running.remove(running)
                 self._wake()
 
     def _begun(self, running: Running) -> None:
         running.open_gate()
         with self._changed:
-            self._admission.begun(running.run, time.monotonic())
+            self._admission.begun(running.run, self._now())
             self._wake()
 
     def _was_starved(self, run: Run) -> bool:

@@ -11,6 +11,8 @@ from testmesh.node.prediction import Prediction
 
 PATIENCE_S = 0.3  # orders travel, and are prepared
 TIMES_TOO_LONG = 2.0
+_STUCK_S = 2.0  # besides several times what its preparation was taken to take
+_TIMES_PREPARING = 4.0
 _TOO_LONG_S = 2.0  # what ends sooner is not worth a second attempt
 _TOO_LONG_UNKNOWN_S = 10.0  # a guess is often wrong
 
@@ -32,7 +34,11 @@ def is_late(prediction: Prediction, began_at: float, now: float) -> bool:
 
 
 def second_attempts(running: Iterable[Running], nodes: Sequence[NodeLoad], now: float) -> list[Placement]:
-    """What waits at a busy node goes first, the longest before others; then what runs, the latest before others."""
+    """What waits goes first, the longest before others; then what runs, the latest before others.
+
+    What waits has one where its node is busy, or has long begun nothing: by another's module that runs alone, or since
+    the preparation hangs.
+    """
     free = {node.address: node for node in nodes if node.is_free}
     if not free:
         return []
@@ -43,11 +49,13 @@ def second_attempts(running: Iterable[Running], nodes: Sequence[NodeLoad], now: 
         if one.began_at is not None:
             if is_late(one.prediction, one.began_at, now):
                 late.append((one.began_at + _limit(one.prediction), one))
-        elif there is not None and there.is_busy and now - one.placed_at >= PATIENCE_S:
+        elif there is not None and (
+            (there.is_busy and now - one.placed_at >= PATIENCE_S) or _is_stuck(one, there, now)
+        ):
             waiting.append((-one.prediction.wall, one))
     placements = []
     for _, one in sorted(waiting, key=_first) + sorted(late, key=_first):
-        choices = [node for node in free.values() if _is_worth_it(one, node, known)]
+        choices = [node for node in free.values() if _is_worth_it(one, node, known, now)]
         if choices:
             candidate = one.candidate
             best = min(choices, key=lambda node: (candidate.lacking(node) + node.delay, node.address))
@@ -69,10 +77,19 @@ def _limit(prediction: Prediction) -> float:
     return max(least, TIMES_TOO_LONG * prediction.wall)
 
 
-def _is_worth_it(one: Running, node: NodeLoad, known: dict[str, NodeLoad]) -> bool:
+def _is_stuck(one: Running, there: NodeLoad, now: float) -> bool:
+    """Whether its node has begun nothing since it was placed, for longer than any preparation should take."""
+    waited = now - one.placed_at
+    preparing = sum(seconds for _, seconds in one.candidate.needs)
+    return waited > _STUCK_S + _TIMES_PREPARING * preparing and there.quiet >= waited
+
+
+def _is_worth_it(one: Running, node: NodeLoad, known: dict[str, NodeLoad], now: float) -> bool:
     if node.address == one.node or node.address in one.candidate.avoid:
         return False
     if one.began_at is not None:
         return True
     there = known[one.node]
+    if _is_stuck(one, there, now):
+        return True
     return one.candidate.lacking(node) + node.delay < (there.work - one.candidate.work) / there.cores

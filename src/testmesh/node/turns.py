@@ -1,12 +1,15 @@
 """PURE: which modules wait to be placed, and whose turn it is."""
 
 import heapq
+import math
 from bisect import bisect_left, insort
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 
 from testmesh.load_balance.policy import Candidate
 from testmesh.node.jobs import Module
+
+_SPARE = 1000  # how many more are offered than there is room for: some are to wait for certain nodes
 
 _Entry = tuple[bool, float, int, Module]  # last what runs alone; longest first; in the plan's order
 
@@ -34,7 +37,7 @@ class Turns:
         if not line.entries:
             line.served = max(line.served, self._reached)
         insort(line.entries, (*_order(module), module))
-        module.is_waiting = True
+        module.is_waiting, module.turn_at = True, None
         self._count(module, 1)
 
     def remove(self, module: Module) -> None:
@@ -64,10 +67,25 @@ class Turns:
     def is_empty(self, held_back: Collection[str]) -> bool:
         return not any(line.entries for name, line in self._lines.items() if name not in held_back)
 
-    def candidates(self, held_back: Collection[str]) -> Iterator[Candidate]:
-        """All that wait, in the order in which they are to be placed; made one by one, as they are asked for."""
+    def candidates(
+        self, held_back: Collection[str], now: float = 0.0, room_for: Callable[[str], float] = lambda _: math.inf
+    ) -> Iterator[Candidate]:
+        """What waits, in the order in which it is to be placed; made one by one, as they are asked for.
+
+        `room_for`: how many that need something first can be placed. What cannot for that reason has no turn, since
+        it may be all of a large evaluation.
+        """
+        left: dict[str, float] = {}
+
+        def has_turn(entry: _Entry) -> bool:
+            need = entry[-1].need
+            if need not in left:
+                room = room_for(need)
+                left[need] = room + _SPARE if room > 0 else 0
+            return left[need] > 0 or entry[0]
+
         turns = [
-            (line.served, number, iter(line.entries))
+            (line.served, number, filter(has_turn, line.entries))
             for number, (name, line) in enumerate(self._lines.items())
             if line.entries and name not in held_back
         ]
@@ -79,11 +97,15 @@ class Turns:
                 heapq.heappop(turns)
                 continue
             module = entry[-1]
+            left[module.need] -= 1
             heapq.heapreplace(turns, (served + module.work, number, entries))
-            yield module.candidate(self._backlogs[_shared(module)][1])
+            if module.runs_alone and module.turn_at is None:
+                module.turn_at = now
+            waited = 0.0 if module.turn_at is None else now - module.turn_at
+            yield module.candidate(self._backlogs[module.need][1], waited)
 
     def _count(self, module: Module, change: int) -> None:
-        name = _shared(module)
+        name = module.need
         count, work = self._backlogs.pop(name, (0, 0.0))
         if count + change:
             self._backlogs[name] = (count + change, max(0.0, work + change * module.work))
@@ -91,8 +113,3 @@ class Turns:
 
 def _order(module: Module) -> tuple[bool, float, int]:
     return (module.runs_alone, -module.prediction.wall, module.position)
-
-
-def _shared(module: Module) -> str:
-    """What is shared with most others of what it needs: its environment, where that is known."""
-    return module.needs[0][0]

@@ -103,9 +103,7 @@ class Worker(Generic[P]):
         self._starter.look()
         for source, project, attempts in taken_up:
             self._preparers.submit(self._prepare, order.evaluation, source, project, attempts)
-        known = self._ledger.store.evaluation(order.evaluation.id)
-        if known is not None:  # an order that comes when all is over; held by now, so that no end can be missed
-            self._changed(Changes((known,)), False)
+        self._changed(self._known_of(order), False)  # it may be over; held by now, so that no end can be missed
 
     def held(self) -> Held:
         """What is cancelled before it ran ends without a report, so nobody is to wait for it."""
@@ -143,6 +141,12 @@ class Worker(Generic[P]):
         self._preparers.shutdown(wait=False, cancel_futures=True)
         self._starter.stop()
         self._outbox.stop()
+
+    def _known_of(self, order: WorkOrder) -> Changes:
+        store, evaluation_id = self._ledger.store, order.evaluation.id
+        evaluation = store.evaluation(evaluation_id)
+        records = (store.record(evaluation_id, task.project, task.module) for task in order.tasks)
+        return Changes((evaluation,) if evaluation else (), tuple(record for record in records if record))
 
     # Keeping account -------------------------------------------------------------------------
 

@@ -22,13 +22,15 @@ def host_lock(name: str, cancellation: Cancellation, folder: Path | None = None)
     this user on the host; by default one below the system's folder for temporary files.
 
     Raises:
-        InfrastructureError: the folder or the file in it is not this user's alone.
+        InfrastructureError: the folder or the file in it is not this user's alone, or cannot be locked.
     """
     waiting = _Waiting(_open_lock_file(folder or default_folder(), f"{name}.lock"))
     try:
         with cancellation.telling(waiting.done.set):
             waiting.start()
             waiting.done.wait()
+        if waiting.error is not None:
+            raise _cannot_be_locked(name, waiting.error)
         yield waiting.descriptor if waiting.is_held else None
     finally:
         waiting.give_up()
@@ -43,9 +45,12 @@ def try_host_lock(name: str, folder: Path | None = None) -> int | None:
     descriptor = _open_lock_file(folder or default_folder(), f"{name}.lock")
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         os.close(descriptor)
         return None
+    except OSError as error:
+        os.close(descriptor)
+        raise _cannot_be_locked(name, error) from error
     return descriptor
 
 
@@ -61,6 +66,7 @@ class _Waiting:
         self.descriptor = descriptor
         self.done = threading.Event()
         self.is_held = False
+        self.error: OSError | None = None  # why it cannot be had at all
         self._given_up = False
         self._lock = threading.Lock()
 
@@ -74,13 +80,26 @@ class _Waiting:
                 os.close(self.descriptor)
 
     def _wait(self) -> None:
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            os.close(self.descriptor)
+            self.error = error
+            self.done.set()
+            return
         with self._lock:
             if self._given_up:
                 os.close(self.descriptor)
                 return
             self.is_held = True
         self.done.set()
+
+
+def _cannot_be_locked(name: str, error: OSError) -> InfrastructureError:
+    """As on some network file systems."""
+    return InfrastructureError(
+        f"the lock {name} cannot be held: {error}; let TMPDIR name a folder on a disk of this machine"
+    )
 
 
 def _open_lock_file(folder: Path, name: str) -> int:

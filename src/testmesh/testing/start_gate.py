@@ -19,6 +19,9 @@ from testmesh.errors import InfrastructureError
 from testmesh.testing.host_lock import try_host_lock
 
 _log = logging.getLogger(__name__)
+_SOON_S = 0.01  # between two tries; a start takes some tenths of a second
+_LATER_S = 0.05
+_NOT_SOON_S = 0.5  # refused for so long
 OpenGate = Callable[[], None]  # lets the next one through; a second call does nothing
 
 
@@ -52,6 +55,11 @@ class HostGates:
                 _log.warning("modules start beside those of other nodes of this machine: %s", error)
             return lambda: None
         return None
+
+
+def try_again_after(refused_s: float) -> float:
+    """Seconds until the next try of one who has been refused for so many; trying costs a little."""
+    return _SOON_S if refused_s < _NOT_SOON_S else _LATER_S
 
 
 def gate_name(scope: str) -> str:

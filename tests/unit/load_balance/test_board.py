@@ -29,6 +29,28 @@ class TestRoom:
     ) -> None:
         assert node.room == room
 
+    @pytest.mark.parametrize(
+        ("why", "node", "for_the_same", "for_another"),
+        [
+            ("it waits for its preparation", NodeLoad("a:1", 64, 4, 2.0, 4, waited=1.1, queued_for={"slow": 4}), 0, 4),
+            ("that may still be quick", NodeLoad("a:1", 64, 4, 2.0, 4, waited=0.9, queued_for={"slow": 4}), 0, 0),
+            ("it waits for processors", NodeLoad("a:1", 64, 6, 2.0, 4, waited=9.0, queued_for={"slow": 4}), 0, 0),
+            ("several do", NodeLoad("a:1", 64, 14, 2.0, 14, waited=9.0, queued_for={"slow": 4, "b": 4, "c": 4}), 0, 2),
+            ("all that may wait does", NodeLoad("a:1", 64, 16, 2.0, 16, waited=9.0, queued_for={"slow": 4}), 0, 0),
+            ("it may hold no more", NodeLoad("a:1", 4, 7, 9.0, 4, waited=9.0, queued_for={"slow": 4}), 0, 1),
+        ],
+    )
+    def test_a_preparation_that_takes_long_keeps_only_its_own_waiting(
+        self, why: str, node: NodeLoad, for_the_same: int, for_another: int
+    ) -> None:
+        board, given = Board([node]), {"slow": 0, "quick": 0}
+        for need in given:
+            candidate = Candidate("e", "p", need, needs=((need, 2.0),))
+            while board.choices(candidate):
+                board.put(candidate, "a:1")
+                given[need] += 1
+        assert given == {"slow": for_the_same, "quick": for_another}, why
+
     def test_a_node_that_takes_nothing_has_no_room(self) -> None:
         assert NodeLoad("a:1", 0, 0, cores=4.0).room <= 0
         assert not NodeLoad("a:1", 0, 0, cores=4.0).is_free
@@ -60,7 +82,8 @@ class TestLocality:
         assert board.choices(Candidate("e", "p", "m", needs=(ENVIRONMENT, CODE), backlog=0.1)) == []
 
     def test_but_not_where_nothing_begins_there(self) -> None:
-        stuck = NodeLoad("warm:1", 9, 2, queued=2, work=0.2, waited=3.0, has={"environment", "code"})
+        has = {"environment", "code"}
+        stuck = NodeLoad("warm:1", 9, 2, queued=2, work=0.2, waited=3.0, has=has, queued_for={"environment": 2})
         board = Board([NodeLoad("cold:1", 9, 0), stuck])
         (node,) = board.choices(Candidate("e", "p", "m", needs=(ENVIRONMENT, CODE), backlog=0.1))
         assert node.address == "cold:1"
@@ -69,6 +92,11 @@ class TestLocality:
         board = Board([NodeLoad("cold:1", 9, 5), NodeLoad("warm:1", 9, 0, has={"environment", "code"})])
         board.put(Candidate("e", "p", "alone", alone=True), "warm:1")
         (node,) = board.choices(Candidate("e", "p", "m", needs=(ENVIRONMENT, CODE)))
+        assert node.address == "cold:1"
+
+    def test_nor_where_others_keep_that_node_full(self) -> None:
+        nodes = [NodeLoad("cold:1", 2, 0), NodeLoad("warm:1", 2, 4, work=0.2, has={"environment", "code"})]
+        (node,) = Board(nodes).choices(Candidate("e", "p", "m", needs=(ENVIRONMENT, CODE), backlog=0.1))
         assert node.address == "cold:1"
 
     def test_what_is_placed_first_brings_it_for_the_next(self) -> None:

@@ -1,5 +1,7 @@
 """How busy the attempts that were placed make each node."""
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,8 +12,10 @@ from testmesh.node.placed import Attempt, Placed
 NODE = NodeLoad("a:1", 8, 0, cores=2.0)
 
 
-def attempt(number: int, *, node: str = "a:1", work: float = 1.0, at: float = 0.0, alone: bool = False) -> Attempt:
-    return Attempt("e", Task("p", f"t{number}", 0, 1, alone), node, work, at)
+def attempt(
+    number: int, *, node: str = "a:1", work: float = 1.0, at: float = 0.0, alone: bool = False, need: str = ""
+) -> Attempt:
+    return Attempt("e", Task("p", f"t{number}", 0, 1, alone), node, work, at, need=need)
 
 
 def test_what_is_placed_counts_before_the_node_has_said_so() -> None:
@@ -19,7 +23,7 @@ def test_what_is_placed_counts_before_the_node_has_said_so() -> None:
     placed.add(attempt(1, at=10.0))
     placed.add(attempt(2, at=11.0, work=2.0))
     seen = placed.seen(NODE, 14.0, {"environment"})
-    assert seen == NodeLoad("a:1", 8, 2, 2.0, queued=2, work=3.0, waited=4.0, has={"environment"})
+    assert seen == NodeLoad("a:1", 8, 2, 2.0, queued=2, work=3.0, waited=4.0, has={"environment"}, queued_for={"": 2})
 
 
 def test_what_begins_is_queued_no_more() -> None:
@@ -31,6 +35,7 @@ def test_what_begins_is_queued_no_more() -> None:
     placed.begin(first, 13.0)
     seen = placed.seen(NODE, 14.0, set())
     assert (seen.assigned, seen.queued, seen.waited, first.began_at) == (2, 1, 3.0, 12.0)
+    assert seen.quiet == 2.0
 
 
 def test_what_others_placed_there_is_work_too() -> None:
@@ -56,7 +61,7 @@ def test_the_sums_are_those_of_what_is_there(steps: list[tuple[str, float, int]]
     placed = Placed()
     there: list[Attempt] = []
     for number, (node, work, what) in enumerate(steps):
-        one = attempt(number, node=node, work=work, at=float(number))
+        one = attempt(number, node=node, work=work, at=float(number), need=f"environment {work}")
         placed.add(one)
         there.append(one)
         if what == 1:
@@ -72,5 +77,6 @@ def test_the_sums_are_those_of_what_is_there(steps: list[tuple[str, float, int]]
             seen = placed.seen(NodeLoad(address, 8, 0), 100.0, set())
             queued = [a for a in mine if a.began_at is None]
             assert (seen.assigned, seen.queued) == (len(mine), len(queued))
+            assert seen.queued_for == Counter(a.need for a in queued)
             assert abs(seen.work - sum(a.work for a in mine)) < 1e-6
             assert seen.waited == (100.0 - min(a.placed_at for a in queued) if queued else 0.0)

@@ -34,6 +34,25 @@ def test_one_that_comes_later_does_not_wait_behind_a_long_one() -> None:
     assert drained(queue) == ["b9", "a1", "a2", "a3", "a4"]
 
 
+def test_new_ones_without_end_do_not_overtake_one_that_waits_for_its_next_turn() -> None:
+    queue = queue_of("a0", "a1")
+    queue.take_first()
+    taken = []
+    for number in range(2, 8):
+        queue.add(f"new{number}", number, f"new{number}")
+        taken.append(queue.take_first())
+    assert taken.index("a1") == 1, "behind the one that came before its turn"
+
+
+def test_among_very_many_that_wait_each_has_its_turn_before_any_has_its_second() -> None:
+    queue: ReadyQueue[str] = ReadyQueue()
+    names = [f"e{number}" for number in range(1500)]
+    for turn in range(2):
+        for number, name in enumerate(names):
+            queue.add(name, turn * len(names) + number, name)
+    assert drained(queue) == names * 2
+
+
 def test_work_that_comes_piece_by_piece_gets_no_more_turns() -> None:
     queue = queue_of("a1", "a2", "b3")
     found = []

@@ -512,6 +512,13 @@ class TestStarvedTimeouts:
         ((_, order),) = schedule.place([replace(A, assigned=3)], 0)
         assert [task.alone for task in order.tasks] == [False]
 
+    def test_after_a_while_it_is_placed_beside_what_another_owner_never_stops_placing(self) -> None:
+        schedule = one((ModuleState("e1", "p", "test_1.py", starved=1),))
+        nodes = [replace(A, assigned=3), replace(B, assigned=1)]
+        assert [schedule.place(nodes, now) for now in (10.0, 14.0)] == [[], []]
+        address, task = placed(schedule, *nodes, now=16.0)
+        assert (address, task.alone) == ("b:1", True)
+
 
 class TestSecondAttempts:
     """Node a has two processors, and so has b."""
@@ -604,6 +611,12 @@ class TestSecondAttempts:
         tell(schedule, began(waits))
         assert schedule.placed_by_node() == {"a:1": 2, "b:1": 1}, "unless that was too late"
 
+    def test_one_that_waits_for_what_hangs_is_begun_elsewhere(self) -> None:
+        schedule = driving(planned("e1", [ModulePlan("t1")], environment="x"))
+        _, first = placed(schedule, A)
+        assert schedule.place([A, B], 6.0) == []
+        assert placed(schedule, A, B, now=12.0) == ("b:1", replace(first, attempt=2))
+
     def test_nothing_is_placed_twice_while_anything_waits_or_of_what_is_held_back(self) -> None:
         schedule = Schedule(LeastLoaded(), Seconds(lambda _: 1.0))
         schedule.update(evaluation(), [])
@@ -672,6 +685,14 @@ class TestLocality:
         schedule = Schedule(LeastLoaded(), Seconds(lambda _: 0.2))
         schedule.update(planned("e1", [ModulePlan("t1"), ModulePlan("t2")], environment="x"), [done])
         assert placed(schedule, A, B)[0] == "b:1"
+
+    def test_an_environment_that_takes_long_keeps_no_other_project_waiting(self) -> None:
+        plans = [ModulePlan(f"t{n}") for n in range(40)]
+        schedule = driving(planned("slow", plans, environment="x"))
+        schedule.place([A, B], 0)
+        schedule.update(planned("quick", plans[:8], environment="y"), [])
+        orders = schedule.place([A, B], 2.0)
+        assert {(address, order.evaluation.id) for address, order in orders} == {("a:1", "quick"), ("b:1", "quick")}
 
     def test_a_node_that_was_lost_may_come_back_with_nothing(self) -> None:
         schedule = Schedule(LeastLoaded(), Seconds(lambda _: 0.2))

@@ -1,5 +1,6 @@
 """Which modules get a second attempt when nothing waits, and where."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -77,10 +78,29 @@ class TestWhatWaits:
         assert given([waiting(since=PATIENCE_S / 2)], BUSY, IDLE) == []
 
     def test_not_where_the_other_is_only_preparing_it(self) -> None:
-        assert given([waiting()], replace(BUSY, assigned=1, queued=1), IDLE) == []
+        assert given([waiting(since=1.9)], replace(BUSY, assigned=1, queued=1), IDLE) == []
+
+    @pytest.mark.parametrize(
+        ("why", "needs", "since", "quiet", "is_late"),
+        [
+            ("its code should be there", (("code", 0.2),), 2.9, math.inf, True),
+            ("it is on its way", (("code", 0.2),), 2.7, math.inf, False),
+            ("its environment may be being built", (*NEEDS, ("code", 0.2)), 10.7, math.inf, False),
+            ("nor should that take so long", (*NEEDS, ("code", 0.2)), 10.9, math.inf, True),
+            ("other modules began before it came", (("code", 0.2),), 9.0, 9.5, True),
+            ("others begin: it will have its turn", (("code", 0.2),), 9.0, 8.5, False),
+        ],
+    )
+    def test_but_where_the_preparation_hangs_or_anothers_module_runs_alone(
+        self, why: str, needs: tuple[tuple[str, float], ...], since: float, quiet: float, is_late: bool
+    ) -> None:
+        one = waiting(since=since, prediction=Prediction(1.0, 1.0, known=True))
+        one = replace(one, candidate=replace(one.candidate, needs=needs))
+        there = NodeLoad("busy:1", 8, 2, cores=2.0, queued=1, work=1.5, quiet=quiet)
+        assert bool(given([one], there, IDLE)) is is_late, why
 
     def test_not_where_bringing_what_it_needs_takes_longer_than_waiting(self) -> None:
-        one = waiting(prediction=Prediction(1.0, 1.0, known=True))
+        one = waiting(since=1.0, prediction=Prediction(1.0, 1.0, known=True))
         one = replace(one, candidate=replace(one.candidate, needs=NEEDS))
         assert given([one], replace(BUSY, work=2.5), IDLE) == []
         assert given([one], replace(BUSY, work=3.5), IDLE) == [("m", "idle:1")]

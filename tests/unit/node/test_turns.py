@@ -62,6 +62,27 @@ class TestWithinAnEvaluation:
         turns.drop("e")
         assert turns.is_empty(())
 
+    def test_what_runs_alone_knows_since_when_it_is_its_turn(self) -> None:
+        turns, alone = Turns(), module("e", 1, starved=1)
+        turns.add(alone)
+        turns.add(module("e", 0))
+
+        def waited(now: float) -> list[float]:
+            return [candidate.waited for candidate in turns.candidates((), now)]
+
+        assert next(turns.candidates((), 10.0)).waited == 0.0, "it is the other one's turn"
+        assert [waited(20.0), waited(23.0)] == [[0.0, 0.0], [0.0, 3.0]]
+        turns.take(alone)
+        turns.give_back(alone)
+        assert waited(30.0) == [0.0, 0.0]
+
+    def test_what_there_is_no_room_for_is_not_offered_unless_it_runs_alone(self) -> None:
+        turns = Turns()
+        for n, (environment, starved) in enumerate((("slow", 0), ("slow", 1), ("quick", 0), ("slow", 0))):
+            turns.add(module("e", n, environment=environment, starved=starved))
+        offered = turns.candidates((), 0.0, lambda need: need == "environment quick")
+        assert [candidate.module for candidate in offered] == ["t2", "t1"]
+
 
 class TestBetweenEvaluations:
     def test_what_is_held_back_has_no_turn(self) -> None:

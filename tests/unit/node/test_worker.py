@@ -376,6 +376,16 @@ class TestSettledByAnotherAttempt:
         until(setup.idle)
         assert waiting not in setup.bench.started
 
+    def test_an_order_that_comes_afterwards_is_not_run(self, setup: Setup) -> None:
+        setup.bench.slow = {"p": threading.Event()}
+        order = setup.order(evaluation("e1", {"p": ["t1", "t2"]}), Task("p", "t1", 0, 2), Task("p", "t2", 0, 1))
+        self.settled(setup, "t1", attempt=1)
+        setup.worker.accept(order)
+        setup.bench.slow["p"].set()
+        until(setup.idle)
+        assert setup.bench.started == ["t2"]
+        assert setup.ended() == {"t2": Verdict.PASSED}
+
     def test_what_runs_still_and_is_not_final_goes_on(self, setup: Setup) -> None:
         setup.bench.slow = {"t1": threading.Event()}
         setup.worker.accept(setup.order(evaluation("e1", {"p": ["t1"]})))

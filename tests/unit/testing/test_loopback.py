@@ -1,5 +1,6 @@
 """Modules that may bind ports on a shared loopback run one at a time on a host."""
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -76,6 +77,15 @@ def test_a_child_that_inherits_it_goes_on_holding_it(tmp_path: Path) -> None:
     assert not is_free(folder)
     child.communicate(b"\n", timeout=30)
     assert is_free(folder)
+
+
+def test_where_the_file_system_has_no_locks_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with pytest.raises(InfrastructureError, match="No locks available"), ExitStack() as stack:
+        stack.enter_context(loopback_lock(Cancellation(), tmp_path / "lock"))
 
 
 def test_the_default_folder_is_this_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """No more modules start at once on a host than there are gates; whichever is free is passed."""
 
+import errno
+import fcntl
 import logging
 import os
 import signal
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from testmesh.testing.start_gate import HostGates, NoGates, gate_name
+from testmesh.testing.start_gate import HostGates, NoGates, gate_name, try_again_after
 
 
 @pytest.fixture
@@ -90,6 +92,23 @@ def test_where_the_folder_cannot_be_used_modules_start_all_the_same(
     assert [record.message for record in caplog.records if "open to others" in record.message] == [
         caplog.records[0].message
     ], "said once"
+
+
+def test_where_the_file_system_has_no_locks_modules_start_all_the_same(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    gates = HostGates(2, folder)
+    with caplog.at_level(logging.WARNING):
+        assert [gates.enter() is not None for _ in range(3)] == [True] * 3
+    assert ["No locks available" in record.message for record in caplog.records] == [True], "said once"
+
+
+def test_who_is_refused_for_long_tries_less_often() -> None:
+    assert try_again_after(0.0) < try_again_after(1.0)
 
 
 def test_a_node_that_need_not_mind_others_passes_always() -> None:
