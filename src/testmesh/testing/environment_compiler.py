@@ -5,12 +5,13 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 from testmesh.errors import EnvironmentFailedError, TestmeshError
 from testmesh.testing.environment_check import EnvironmentCheck
 from testmesh.testing.environment_key import Interpreter
 from testmesh.testing.environment_seal import seal
-from testmesh.testing.environment_shelf import EnvironmentShelf, discard
+from testmesh.testing.environment_shelf import Environment, EnvironmentShelf, discard
 from testmesh.testing.run_command import RunCommand
 
 _log = logging.getLogger(__name__)
@@ -31,13 +32,15 @@ class EnvironmentCompiler:
         """`hold`: within it the environment of a key is not evicted. `evict`: does so, unless it is held."""
         self._shelf, self._run, self._hold, self._evict, self._later = shelf, run, hold, evict, later
         self._asked: set[str] = set()
+        self._done: set[Path] = set()  # pythons of environments; those that are made again have another one
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}  # by key: two boxes must not write into one environment
 
-    def ask(self, key: str, interpreter: Interpreter) -> None:
+    def ask(self, environment: Environment, interpreter: Interpreter) -> None:
         """Unless it is under way. What keeps it from being done is tried again when it is asked for again."""
+        key = environment.key
         with self._lock:
-            if key in self._asked:
+            if key in self._asked or environment.python in self._done:
                 return
             self._asked.add(key)
         self._later(lambda: self.compile(key, interpreter))
@@ -49,13 +52,17 @@ class EnvironmentCompiler:
         try:
             with one_at_a_time, self._hold(key):
                 found = self._shelf.find(key)
-                if found is None or found.compiled:
+                if found is None:
+                    return
+                if found.compiled:
+                    self._done.add(found.python)
                     return
                 environment = found.bin_dir.parent
                 check = EnvironmentCheck(self._run, environment, interpreter, found.readable, None)
                 try:
                     check.compile(_COMPILE_S)
                     self._shelf.compiled(key, seal(environment, interpreter))
+                    self._done.add(found.python)
                 finally:
                     discard(environment.parent / "check")
         except EnvironmentFailedError as error:  # its own code has spoiled it

@@ -92,6 +92,7 @@ class EnvironmentCache:
             None if later is None else EnvironmentCompiler(self._shelf, run, self._held, self._evict, later)
         )
         self._flights: SingleFlight[Environment] = SingleFlight()
+        self._made_of: dict[str, Interpreter] = {}
         self._lock = threading.Lock()
         self._failures: dict[str, _Failure] = {}
         self._holders: Counter[str] = Counter()  # how many use a key now; only what nobody uses is evicted
@@ -130,6 +131,7 @@ class EnvironmentCache:
         cancellation = cancellation or Cancellation()
         interpreter = self._interpreters.choose(requirements.requires_python)
         key = self._key(project, requirements, interpreter, trusted=trusted)
+        self._made_of[key] = interpreter
         wanted = _Wanted(key, project, requirements, interpreter, timeout_s, cancellation, trusted)
 
         def build() -> Environment:
@@ -153,6 +155,15 @@ class EnvironmentCache:
                     if cancellation.is_set:
                         raise
                     # It was the other thread's build that was cancelled: build in its place.
+
+    def complete(self, environment: Environment) -> None:
+        """Have the bytecode of an environment that `prepare` gave written soon, where that was left for later.
+
+        To be called when its first tests have started, which compute as they do so.
+        """
+        interpreter = self._made_of.get(environment.key)
+        if self._compiler is not None and not environment.compiled and interpreter is not None:
+            self._compiler.ask(environment, interpreter)
 
     @contextlib.contextmanager
     def lease(self, environment: Environment, again: Callable[[], Environment]) -> Iterator[Environment]:
@@ -203,8 +214,8 @@ class EnvironmentCache:
                     del self._holders[key]
 
     def _with_bytecode(self, environment: Environment, interpreter: Interpreter, at_once: bool) -> Environment:
-        if self._compiler is not None and not environment.compiled:
-            (self._compiler.compile if at_once else self._compiler.ask)(environment.key, interpreter)
+        if at_once and self._compiler is not None and not environment.compiled:
+            self._compiler.compile(environment.key, interpreter)
         return environment
 
     def _key(

@@ -57,11 +57,18 @@ class WarmSource(Protocol):
         """What serves runs in this environment, at once; None: they start cold."""
         ...
 
+    def want(self, environment: Environment) -> None:
+        """Runs in this environment are to be served soon."""
+        ...
+
 
 class NoWarmParents:
     def of(self, environment: Environment) -> WarmParent | None:
         del environment
         return None
+
+    def want(self, environment: Environment) -> None:
+        del environment
 
 
 @dataclass(slots=True)
@@ -89,7 +96,11 @@ class WarmParents:
         self._closed = False
 
     def of(self, environment: Environment) -> WarmParent | None:
-        return self._found_within(environment, _PATIENCE_S if self._kept else 0.0)
+        """Where there is none at all yet, none is made by this, so that the first run is not slowed down by it."""
+        return self._found_within(environment, _PATIENCE_S) if self._kept else None
+
+    def want(self, environment: Environment) -> None:
+        self._look_for(environment)
 
     def wait(self, environment: Environment) -> WarmParent | None:
         """As `of`, but waits until it is made."""

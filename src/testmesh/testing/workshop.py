@@ -109,6 +109,7 @@ class Workshop:
         def told(event: Event) -> None:
             if event.kind in _STARTED:
                 begun()
+                self._has_started(prepared.environment)
 
         def again() -> Environment:
             timeout_s = prepared.options.install_timeout_s
@@ -128,8 +129,16 @@ class Workshop:
                 roots=prepared.roots,
                 warm=self._warm.of(environment),
             )
-            report = self._runner.run(request, on_event=told, cancellation=cancellation)
+            try:
+                report = self._runner.run(request, on_event=told, cancellation=cancellation)
+            finally:
+                self._has_started(environment)
         return grade_module(report, module.tests_found)
+
+    def _has_started(self, environment: Environment) -> None:
+        """What makes the next runs quicker and computes itself waits until the first need no processor for it."""
+        self._warm.want(environment)
+        self._environments.complete(environment)
 
     def environment_failed(self, module: ModulePlan, detail: str) -> ModuleResult:
         return environment_failed(detail, module.tests_found)

@@ -196,7 +196,9 @@ def test_bytecode_that_is_written_later_keeps_nobody_waiting(
     cache, commands = quick
     built = cache.prepare(project, RequirementSet(("alpha", "pytest")), 60)
     assert (commands.commands, bytecode(built), built.compiled, built.pytest) == ([], [], False, "9.9")
-    assert cache.prepare(project, RequirementSet(("alpha", "pytest")), 60) == built
+    assert later == []
+    for _ in range(2):
+        cache.complete(cache.prepare(project, RequirementSet(("alpha", "pytest")), 60))
     assert len(later) == 1  # however often it is asked for
 
     later.pop()()
@@ -213,9 +215,11 @@ def test_bytecode_that_could_not_be_written_is_tried_again_with_the_next_use(
     cache, commands = quick
     built = cache.prepare(project, PLAIN, 60)
     commands.error = InfrastructureError("this node is stopping")
+    cache.complete(built)
     later.pop()()
     assert not cache.prepare(project, PLAIN, 60).compiled
     commands.error = None
+    cache.complete(built)
     later.pop()()
     assert cache.prepare(project, PLAIN, 60).compiled
     assert bytecode(built)
@@ -227,6 +231,7 @@ def test_what_spoils_itself_while_it_is_compiled_is_made_again(
     cache, _ = quick
     built = cache.prepare(project, PLAIN, 60)
     os.link(built.bin_dir.parent / "pyvenv.cfg", built.bin_dir.parent / "lib" / "linked")
+    cache.complete(built)
     later.pop()()
     again = cache.prepare(project, PLAIN, 60)
     assert again.python != built.python
