@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from testmesh.testing.services import services_for
 from testmesh.testing.single_flight import SingleFlight
 from testmesh.testing.warm_parents import NoWarmParents, WarmSource
 
+_LATER_S = 1.0
 _STARTED = frozenset({"begin", "session_end"})  # events after which a run no longer only starts
 
 
@@ -58,6 +60,7 @@ class Workshop:
         self._flights: SingleFlight[Path] = SingleFlight()
         self._unpacked: dict[tuple[str, str], Path] = {}
         self._prepared: dict[tuple[str, str], PreparedProject] = {}
+        self._used_since: dict[Path, float] = {}  # by the python of an environment, monotonic
         self._lock = threading.Lock()
         if folder.exists():
             remove_tree(folder)
@@ -109,7 +112,7 @@ class Workshop:
         def told(event: Event) -> None:
             if event.kind in _STARTED:
                 begun()
-                self._has_started(prepared.environment)
+                self._make_ready(prepared.environment, _LATER_S)
 
         def again() -> Environment:
             timeout_s = prepared.options.install_timeout_s
@@ -132,13 +135,17 @@ class Workshop:
             try:
                 report = self._runner.run(request, on_event=told, cancellation=cancellation)
             finally:
-                self._has_started(environment)
+                self._make_ready(environment, 0.0)
         return grade_module(report, module.tests_found)
 
-    def _has_started(self, environment: Environment) -> None:
-        """What makes the next runs quicker and computes itself waits until the first need no processor for it."""
-        self._warm.want(environment)
-        self._environments.complete(environment)
+    def _make_ready(self, environment: Environment, after_s: float) -> None:
+        """What makes later runs quicker computes itself: it is begun when the first has ended, or a second later."""
+        now = time.monotonic()
+        with self._lock:
+            since = self._used_since.setdefault(environment.python, now)
+        if now - since >= after_s:
+            self._warm.want(environment)
+            self._environments.complete(environment)
 
     def environment_failed(self, module: ModulePlan, detail: str) -> ModuleResult:
         return environment_failed(detail, module.tests_found)
