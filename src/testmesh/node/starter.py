@@ -18,7 +18,7 @@ from testmesh.testing.start_gate import NoGates, OpenGate, StartGates, try_again
 
 log = logging.getLogger(__name__)
 _MEASURE_EVERY_S = 0.05  # while something waits for a processor or for memory
-_GATES_STUCK_S = 2.0  # all gates held for so long: it may be by a node that is stopped, which never opens them
+_GATES_STUCK_S = 0.6  # all gates held for so long: it may be by a node that is stopped, which never opens them
 _NO_THREAD_S = 1.0  # until a thread is tried again where the system gave none
 
 

@@ -146,7 +146,7 @@ class TestGatesThatNobodyOpens:
     def test_are_waited_for_for_a_while_only(self, setup: Setup, time_passes: list[float]) -> None:
         setup.offer(Item())
         self.refused_again(setup)
-        time_passes.append(1.9)
+        time_passes.append(0.5)
         self.refused_again(setup)
         assert setup.started() == 0
         time_passes.append(0.2)
@@ -155,7 +155,7 @@ class TestGatesThatNobodyOpens:
     def test_then_one_starts_at_a_time(self, setup: Setup, time_passes: list[float]) -> None:
         setup.offer(Item(), Item())
         self.refused_again(setup)
-        time_passes.append(2.1)
+        time_passes.append(0.7)
         until(lambda: setup.started() == 1)
         self.refused_again(setup)
         assert setup.started() == 1
@@ -165,7 +165,7 @@ class TestGatesThatNobodyOpens:
     def test_one_that_was_opened_meanwhile_is_waited_for_again(self, setup: Setup, time_passes: list[float]) -> None:
         setup.offer(Item(), Item())
         self.refused_again(setup)
-        time_passes.append(1.9)
+        time_passes.append(0.5)
         setup.gates.free = 1
         until(lambda: setup.started() == 1)
         setup.gates.free = -1  # another node waits for the one that is held
@@ -175,7 +175,7 @@ class TestGatesThatNobodyOpens:
         time_passes.append(0.2)
         self.refused_again(setup)
         assert setup.started() == 1
-        time_passes.append(1.9)
+        time_passes.append(0.5)
         until(lambda: setup.started() == 2)
 
     def test_what_comes_later_does_not_count_the_time_when_nothing_waited(

@@ -804,7 +804,7 @@ def dishonest(request: pytest.FixtureRequest) -> Iterator[Runs]:
         yield runs
 
 
-@pytest.fixture(scope="module", params=STARTS)
+@pytest.fixture(scope="module", params=["warm"])
 def honest(request: pytest.FixtureRequest) -> Iterator[Runs]:
     with running({name: (source, files) for name, (source, files, _, _) in HONEST.items()}, request.param) as runs:
         yield runs

@@ -77,11 +77,9 @@ def bench(request: pytest.FixtureRequest, place: Path, python: Path, boxes: Boxe
     return Bench(place, python, boxes, warm if request.param == "warm" else None)
 
 
-@pytest.fixture(params=STARTS)
-def level_bench(
-    request: pytest.FixtureRequest, place: Path, python: Path, level_boxes: Boxes, warm: WarmParent
-) -> Bench:
-    return Bench(place, python, level_boxes, warm if request.param == "warm" else None)
+@pytest.fixture
+def level_bench(place: Path, python: Path, level_boxes: Boxes, warm: WarmParent) -> Bench:
+    return Bench(place, python, level_boxes, warm)
 
 
 # Dishonest and unlucky ends ------------------------------------------------------------------
