@@ -35,20 +35,20 @@ from testmesh.model import (
     TestResult,
     Verdict,
 )
-from testmesh.node.codec import decode, encode
-from testmesh.node.coordinator import Coordinator
+from testmesh.node.copying.replicator import Replicator
 from testmesh.node.document import document
-from testmesh.node.history import History
-from testmesh.node.ledger import Ledger
-from testmesh.node.messages import AttemptReport, AttemptReports, Digests, Held, Load, Replicate, WorkOrder
-from testmesh.node.outlook import Outlook
-from testmesh.node.peers import PeerClient
+from testmesh.node.driving.coordinator import Coordinator
+from testmesh.node.driving.history import History
+from testmesh.node.driving.outlook import Outlook
+from testmesh.node.driving.schedule import Schedule
+from testmesh.node.messaging.codec import decode, encode
+from testmesh.node.messaging.messages import AttemptReport, AttemptReports, Digests, Held, Load, Replicate, WorkOrder
+from testmesh.node.messaging.peers import PeerClient
+from testmesh.node.messaging.wire import DIGESTS, HELD, REPLICATE, REPORTS, WORK_ORDER
 from testmesh.node.reads import Reads
-from testmesh.node.replica import Changes
-from testmesh.node.replicator import Replicator
-from testmesh.node.schedule import Schedule
-from testmesh.node.sqlite_store import SqliteStore
-from testmesh.node.wire import DIGESTS, HELD, REPLICATE, REPORTS, WORK_ORDER
+from testmesh.node.storage.ledger import Ledger
+from testmesh.node.storage.replica import Changes
+from testmesh.node.storage.sqlite_store import SqliteStore
 
 MIB = 1024**2
 OWNER, PEERS = "127.0.0.1:5001", ("127.0.0.1:5002", "127.0.0.1:5003")

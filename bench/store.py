@@ -35,8 +35,8 @@ from testmesh.model import (
     TestResult,
     Verdict,
 )
-from testmesh.node.replica import Changes, ModuleRecord
-from testmesh.node.sqlite_store import SqliteStore
+from testmesh.node.storage.replica import Changes, ModuleRecord
+from testmesh.node.storage.sqlite_store import SqliteStore
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECTS, MODULES, TESTS = 40, 3, 8

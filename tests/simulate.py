@@ -15,9 +15,9 @@ import sys
 from collections import Counter
 from urllib.parse import urlencode
 
-from testmesh.node.codec import encode
-from testmesh.node.membership import Health
-from testmesh.node.wire import UPDATES
+from testmesh.node.membership.membership import Health
+from testmesh.node.messaging.codec import encode
+from testmesh.node.messaging.wire import UPDATES
 from tests.support.simulated_mesh import Outcome, SimulatedMesh, random_schedule
 from tests.support.simulation import Process, Simulation
 

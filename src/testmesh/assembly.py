@@ -17,14 +17,14 @@ from testmesh.errors import SettingsError
 from testmesh.load_balance.least_loaded import LeastLoaded
 from testmesh.load_balance.policy import Policy
 from testmesh.load_balance.round_robin import RoundRobin
-from testmesh.node.admission import automatic_slots
-from testmesh.node.archives import ArchiveStore
-from testmesh.node.bench import MeshBench
-from testmesh.node.data_folder import hold
-from testmesh.node.http_peers import HttpPeers
+from testmesh.node.copying.archives import ArchiveStore
+from testmesh.node.messaging.http_peers import HttpPeers
 from testmesh.node.node import Node, Parts
-from testmesh.node.pressure import open_sensor
-from testmesh.node.sqlite_store import SqliteStore
+from testmesh.node.storage.data_folder import hold
+from testmesh.node.storage.sqlite_store import SqliteStore
+from testmesh.node.working.admission import automatic_slots
+from testmesh.node.working.bench import MeshBench
+from testmesh.node.working.pressure import open_sensor
 from testmesh.sealing import node_key
 from testmesh.settings import Settings
 from testmesh.signing import RequestVerifier

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from testmesh.node.pressure import BlindSensor, FakeSensor, Sensor, open_sensor
+from testmesh.node.working.pressure import BlindSensor, FakeSensor, Sensor, open_sensor
 from tests.support.waiting import until
 
 SPIN = "while True: pass"

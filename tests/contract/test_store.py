@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 import testmesh
 from testmesh.errors import DiskFullError, InfrastructureError, MalformedError
 from testmesh.model import Counts, ModuleState, Source, SourceKind, TestResult, Verdict
-from testmesh.node.replica import Changes, ModuleRecord, digest_of
-from testmesh.node.sqlite_store import SqliteStore
-from testmesh.node.sqlite_totals import rebuild
-from testmesh.node.store import MemoryStore, ResultStore, Tally
+from testmesh.node.storage.replica import Changes, ModuleRecord, digest_of
+from testmesh.node.storage.sqlite_store import SqliteStore
+from testmesh.node.storage.sqlite_totals import rebuild
+from testmesh.node.storage.store import MemoryStore, ResultStore, Tally
 from tests.support import records as some
 from tests.support.records import evaluation
 
@@ -287,8 +287,8 @@ class TestDurability:
             import sys, itertools
             sys.path[:0] = {[str(Path(testmesh.__file__).parents[1]), str(Path(__file__).parents[2])]!r}
             from pathlib import Path
-            from testmesh.node.sqlite_store import SqliteStore
-            from testmesh.node.replica import Changes
+            from testmesh.node.storage.sqlite_store import SqliteStore
+            from testmesh.node.storage.replica import Changes
             from tests.support.records import evaluation
             store = SqliteStore(Path({str(path)!r}))
             for number in itertools.count():
@@ -318,7 +318,7 @@ class TestDurability:
 
         bad = Changes((evaluation("e2"),), (ModuleRecord(state(verdict=Verdict.FAILED), TESTS),))
         with monkeypatch.context() as patch:
-            patch.setattr("testmesh.node.sqlite_merge.pack_tests", fail)
+            patch.setattr("testmesh.node.storage.sqlite_merge.pack_tests", fail)
             with pytest.raises(RuntimeError):
                 sqlite_store.merge(bad)
         assert everything(sqlite_store) == before

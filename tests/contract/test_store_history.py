@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testmesh.model import Evaluation, ModulePlan, ModuleState, Project, Source, SourceKind, Verdict
-from testmesh.node import timings
-from testmesh.node.replica import Changes, ModuleRecord, prune
-from testmesh.node.sqlite_store import SqliteStore
-from testmesh.node.store import MemoryStore, ResultStore
-from testmesh.node.timings import Timing
+from testmesh.node.storage import timings
+from testmesh.node.storage.replica import Changes, ModuleRecord, prune
+from testmesh.node.storage.sqlite_store import SqliteStore
+from testmesh.node.storage.store import MemoryStore, ResultStore
+from testmesh.node.storage.timings import Timing
 from tests.support import records as some
 from tests.support.records import ARCHIVE
 
@@ -164,8 +164,8 @@ def test_a_merge_that_fails_teaches_nothing(tmp_path: Path, monkeypatch: pytest.
     store = SqliteStore(tmp_path / "store.db")
     store.merge(Changes((evaluation(),)))
     with monkeypatch.context() as patch:
-        patch.setattr("testmesh.node.sqlite_history.SqliteHistory.committed", _fail)
-        patch.setattr("testmesh.node.sqlite_history.SqliteHistory.learn", _fail)
+        patch.setattr("testmesh.node.storage.sqlite_history.SqliteHistory.committed", _fail)
+        patch.setattr("testmesh.node.storage.sqlite_history.SqliteHistory.learn", _fail)
         with pytest.raises(RuntimeError):
             store.merge(ran("t0", 4.0))
     assert store.timing("c0") is None
@@ -183,7 +183,7 @@ def _fail(*_: object) -> None:
 def test_the_plans_of_many_evaluations_are_read_again_when_they_are_not_at_hand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("testmesh.node.sqlite_history._MODULES_AT_HAND", 3)
+    monkeypatch.setattr("testmesh.node.storage.sqlite_history._MODULES_AT_HAND", 3)
     store = SqliteStore(tmp_path / "store.db")
     for number in range(5):
         store.merge(Changes((evaluation(f"e{number}", (f"c{number}", "shared")),)))

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testmesh.model import Counts, Evaluation, ModuleState, TestResult, Verdict
-from testmesh.node.replica import Changes, ModuleRecord, prune
-from testmesh.node.sqlite_store import SqliteStore
-from testmesh.node.store import Ended, MemoryStore, ResultStore, Tally
+from testmesh.node.storage.replica import Changes, ModuleRecord, prune
+from testmesh.node.storage.sqlite_store import SqliteStore
+from testmesh.node.storage.store import Ended, MemoryStore, ResultStore, Tally
 from tests.support import records as some
 from tests.support.records import ARCHIVE, evaluation
 

@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 
 from testmesh.model import Evaluation
-from testmesh.node.sqlite_schema import stored_evaluation
+from testmesh.node.storage.sqlite_schema import stored_evaluation
 from tests.faults.cluster import Cluster
 from tests.faults.cluster_node import ClusterNode
 

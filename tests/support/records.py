@@ -18,7 +18,7 @@ from testmesh.model import (
     TestResult,
     Verdict,
 )
-from testmesh.node.replica import Changes, ModuleRecord
+from testmesh.node.storage.replica import Changes, ModuleRecord
 
 ARCHIVE = "a" * 64
 

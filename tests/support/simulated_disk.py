@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from testmesh.model import Evaluation
-from testmesh.node.replica import Changes, ModuleRecord, merge_evaluations, merge_modules
-from testmesh.node.store import MemoryStore
+from testmesh.node.storage.replica import Changes, ModuleRecord, merge_evaluations, merge_modules
+from testmesh.node.storage.store import MemoryStore
 
 
 class Store(MemoryStore):

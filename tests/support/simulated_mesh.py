@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from testmesh.model import Counts, Evaluation, ModulePlan, ModuleState, Project, Source, SourceKind, Verdict
-from testmesh.node.jobs import MAX_LOSSES
-from testmesh.node.replica import Changes, merge_evaluations, merge_modules
+from testmesh.node.driving.jobs import MAX_LOSSES
+from testmesh.node.storage.replica import Changes, merge_evaluations, merge_modules
 from tests.support.simulated_disk import Disk
 from tests.support.simulated_node import SimulatedNode
 from tests.support.simulated_worker import counts_of

@@ -10,9 +10,9 @@ from typing import Any
 
 from testmesh.load_balance.least_loaded import LeastLoaded
 from testmesh.model import Evaluation, ModulePlan
-from testmesh.node.copies import Copy, Keep, bundle_of, plan, questions, with_holders
-from testmesh.node.driver import Driver
-from testmesh.node.driver_events import (
+from testmesh.node.copying.copies import Copy, Keep, bundle_of, plan, questions, with_holders
+from testmesh.node.driving.driver import Driver
+from testmesh.node.driving.driver_events import (
     AskHeld,
     Draining,
     Effect,
@@ -32,13 +32,13 @@ from testmesh.node.driver_events import (
     TimePassed,
     changed,
 )
-from testmesh.node.ledger import Ledger
-from testmesh.node.membership import Health, Member, Membership
-from testmesh.node.messages import AttemptReports, Load, WorkOrder
-from testmesh.node.ownership import rendezvous
-from testmesh.node.prediction import Prediction
-from testmesh.node.replica import Changes
-from testmesh.node.schedule import Schedule
+from testmesh.node.driving.prediction import Prediction
+from testmesh.node.driving.schedule import Schedule
+from testmesh.node.membership.membership import Health, Member, Membership
+from testmesh.node.membership.ownership import rendezvous
+from testmesh.node.messaging.messages import AttemptReports, Load, WorkOrder
+from testmesh.node.storage.ledger import Ledger
+from testmesh.node.storage.replica import Changes
 from tests.support.simulated_disk import Disk, Link
 from tests.support.simulated_worker import SimulatedWorker
 from tests.support.simulation import Process, Simulation

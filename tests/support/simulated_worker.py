@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from testmesh.model import Counts, Evaluation, ModuleResult, ModuleState, Verdict
-from testmesh.node.ledger import Ledger
-from testmesh.node.messages import AttemptReport, AttemptReports, Held, Load, Returned, Task, WorkOrder
-from testmesh.node.replica import Changes
+from testmesh.node.messaging.messages import AttemptReport, AttemptReports, Held, Load, Returned, Task, WorkOrder
+from testmesh.node.storage.ledger import Ledger
+from testmesh.node.storage.replica import Changes
 
 _RETRY_S = 0.5
 _STARVES = 0.05  # of those that run beside others

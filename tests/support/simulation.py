@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from testmesh.node.membership import Membership, MembershipConfig
-from testmesh.node.membership_events import (
+from testmesh.node.membership.membership import Membership, MembershipConfig
+from testmesh.node.membership.membership_events import (
     AddressTaken,
     Effect,
     Event,

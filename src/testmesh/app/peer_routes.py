@@ -8,9 +8,9 @@ from typing import Protocol
 from flask import Blueprint, Response, request, send_file
 
 from testmesh.errors import MalformedError
-from testmesh.node.codec import decode, encode
-from testmesh.node.membership import Member
-from testmesh.node.messages import (
+from testmesh.node.membership.membership import Member
+from testmesh.node.messaging.codec import decode, encode
+from testmesh.node.messaging.messages import (
     ArchivesAsked,
     ArchivesHeld,
     AttemptReports,
@@ -26,7 +26,7 @@ from testmesh.node.messages import (
     Replicate,
     WorkOrder,
 )
-from testmesh.node.wire import (
+from testmesh.node.messaging.wire import (
     ARCHIVES_ASKED,
     ARCHIVES_HELD,
     DIGESTS,

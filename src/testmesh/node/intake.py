@@ -18,15 +18,15 @@ from testmesh.errors import (
     QueueFullError,
 )
 from testmesh.model import Evaluation, Options, Source, SourceKind
-from testmesh.node.archives import ArchiveStore
-from testmesh.node.claims import KEY_USED
-from testmesh.node.copies import with_holders
-from testmesh.node.holding import Holding
-from testmesh.node.ledger import Ledger
-from testmesh.node.ownership import rendezvous
-from testmesh.node.peers import PeerClient
-from testmesh.node.replica import Changes
+from testmesh.node.copying.archives import ArchiveStore
+from testmesh.node.copying.claims import KEY_USED
+from testmesh.node.copying.copies import with_holders
+from testmesh.node.copying.holding import Holding
+from testmesh.node.membership.ownership import rendezvous
+from testmesh.node.messaging.peers import PeerClient
 from testmesh.node.sources import detect_projects
+from testmesh.node.storage.ledger import Ledger
+from testmesh.node.storage.replica import Changes
 from testmesh.sealing import seal
 from testmesh.settings import Settings
 from testmesh.testing.archive import ArchiveLimits, check_archive

@@ -4,10 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 from testmesh.node.condition import Condition
-from testmesh.node.messages import Held, Load, Replicate, WorkOrder
-from testmesh.node.peers import PeerClient
-from testmesh.node.replica import Changes
-from testmesh.node.worker import Worker
+from testmesh.node.messaging.messages import Held, Load, Replicate, WorkOrder
+from testmesh.node.messaging.peers import PeerClient
+from testmesh.node.storage.replica import Changes
+from testmesh.node.working.worker import Worker
 
 _HAND_OVER_TIMEOUT_S = 5.0
 

@@ -13,38 +13,38 @@ from testmesh.errors import (
     TestmeshError,
 )
 from testmesh.load_balance.policy import Policy
-from testmesh.node.archives import ArchiveStore
-from testmesh.node.cleaner import Cleaner
 from testmesh.node.condition import Condition
-from testmesh.node.coordinator import Coordinator
+from testmesh.node.copying.archives import ArchiveStore
+from testmesh.node.copying.cleaner import Cleaner
+from testmesh.node.copying.holding import Holding
+from testmesh.node.copying.replicator import Replicator
 from testmesh.node.document import document
-from testmesh.node.evaluations_file import EvaluationsFile
-from testmesh.node.history import History
-from testmesh.node.holding import Holding
+from testmesh.node.driving.coordinator import Coordinator
+from testmesh.node.driving.history import History
+from testmesh.node.driving.outlook import Outlook
+from testmesh.node.driving.schedule import Schedule
 from testmesh.node.intake import Intake
-from testmesh.node.known_peers import KnownPeers, Reunion
-from testmesh.node.ledger import Ledger
-from testmesh.node.membership import Member, Membership, MembershipConfig
-from testmesh.node.membership_events import Health
-from testmesh.node.mesh_node import MeshNode
-from testmesh.node.mesh_time import MeshTime
+from testmesh.node.membership.known_peers import KnownPeers, Reunion
+from testmesh.node.membership.membership import Member, Membership, MembershipConfig
+from testmesh.node.membership.membership_events import Health
+from testmesh.node.membership.mesh_node import MeshNode
+from testmesh.node.membership.mesh_time import MeshTime
 from testmesh.node.mesh_workers import MeshWorkers
-from testmesh.node.messages import (
+from testmesh.node.messaging.messages import (
     AttemptReports,
     PingReply,
 )
-from testmesh.node.outlook import Outlook
+from testmesh.node.messaging.peers import PeerClient
 from testmesh.node.peer_side import PeerSide
-from testmesh.node.peers import PeerClient
-from testmesh.node.pressure import Sensor
 from testmesh.node.public_side import PublicSide
 from testmesh.node.reads import Reads
-from testmesh.node.replicator import Replicator
-from testmesh.node.retention import Retention
-from testmesh.node.schedule import Schedule
 from testmesh.node.sources import SourceResolver
-from testmesh.node.store import ResultStore
-from testmesh.node.worker import Bench, Worker
+from testmesh.node.storage.evaluations_file import EvaluationsFile
+from testmesh.node.storage.ledger import Ledger
+from testmesh.node.storage.retention import Retention
+from testmesh.node.storage.store import ResultStore
+from testmesh.node.working.pressure import Sensor
+from testmesh.node.working.worker import Bench, Worker
 from testmesh.settings import Settings
 from testmesh.testing.github import RepositoryFetcher
 from testmesh.testing.start_gate import StartGates

@@ -5,13 +5,13 @@ from typing import Any
 
 from testmesh.clock import Clock
 from testmesh.errors import ConflictError, NotFoundError
-from testmesh.node.archives import ArchiveStore
-from testmesh.node.coordinator import Coordinator
-from testmesh.node.ledger import Ledger
-from testmesh.node.membership_events import Member
-from testmesh.node.mesh_node import MeshNode
+from testmesh.node.copying.archives import ArchiveStore
+from testmesh.node.copying.taking import CopyTaker
+from testmesh.node.driving.coordinator import Coordinator
+from testmesh.node.membership.membership_events import Member
+from testmesh.node.membership.mesh_node import MeshNode
 from testmesh.node.mesh_workers import MeshWorkers
-from testmesh.node.messages import (
+from testmesh.node.messaging.messages import (
     ArchivesAsked,
     ArchivesHeld,
     AttemptReports,
@@ -24,10 +24,10 @@ from testmesh.node.messages import (
     Replicate,
     WorkOrder,
 )
-from testmesh.node.pages import page_of
-from testmesh.node.replica import Changes
-from testmesh.node.taking import CopyTaker
-from testmesh.node.worker import Worker
+from testmesh.node.messaging.pages import page_of
+from testmesh.node.storage.ledger import Ledger
+from testmesh.node.storage.replica import Changes
+from testmesh.node.working.worker import Worker
 
 
 class PeerSide:

@@ -9,11 +9,11 @@ from testmesh.errors import ConflictError, DiskFullError, DrainingError
 from testmesh.model import Options
 from testmesh.node.condition import Condition
 from testmesh.node.intake import Intake
-from testmesh.node.ledger import Ledger
-from testmesh.node.messages import Load
+from testmesh.node.messaging.messages import Load
 from testmesh.node.reads import Reads
-from testmesh.node.replica import Changes
 from testmesh.node.service import EvaluationSummary, EvaluationView, ModuleTests, NodeTotals, Totals
+from testmesh.node.storage.ledger import Ledger
+from testmesh.node.storage.replica import Changes
 from testmesh.settings import Settings
 
 

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from testmesh.errors import NotFoundError
 from testmesh.model import Evaluation, ModuleState
-from testmesh.node.ledger import Ledger
-from testmesh.node.ownership import waits_for
-from testmesh.node.peers import PeerClient
+from testmesh.node.membership.ownership import waits_for
+from testmesh.node.messaging.peers import PeerClient
 from testmesh.node.service import EvaluationSummary, EvaluationView, ModuleTests, NodeTotals, Totals
-from testmesh.node.summaries import summarize
+from testmesh.node.storage.ledger import Ledger
+from testmesh.node.storage.summaries import summarize
 
 _ASK_TIMEOUT_S = 1.0
 _REMEMBERED = 2000  # lines of the list

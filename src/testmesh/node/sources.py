@@ -12,12 +12,12 @@ from pathlib import Path
 
 from testmesh.errors import DiskFullError, InfrastructureError, SourceError, SubmissionError, TestmeshError
 from testmesh.model import Evaluation, Project, Source
-from testmesh.node.archives import ArchiveStore
-from testmesh.node.copies import with_holders
-from testmesh.node.durable import DurableCopies
-from testmesh.node.ledger import Ledger
-from testmesh.node.ownership import rendezvous
-from testmesh.node.replica import Changes
+from testmesh.node.copying.archives import ArchiveStore
+from testmesh.node.copying.copies import with_holders
+from testmesh.node.copying.durable import DurableCopies
+from testmesh.node.membership.ownership import rendezvous
+from testmesh.node.storage.ledger import Ledger
+from testmesh.node.storage.replica import Changes
 from testmesh.sealing import unseal
 from testmesh.settings import Settings
 from testmesh.testing.archive import ArchiveLimits, ZipTree, check_archive

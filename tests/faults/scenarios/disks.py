@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from functools import partial
 
-from testmesh.node.ownership import rendezvous
+from testmesh.node.membership.ownership import rendezvous
 from tests.faults.cluster import Cluster
 from tests.faults.cluster_node import ClusterNode
 from tests.faults.corpus import FAILING, PASSING, mixed, sleepers, sleeping, work

@@ -28,12 +28,12 @@ from testmesh.errors import (
     TestmeshError,
 )
 from testmesh.model import Counts, ModuleResult, Verdict
-from testmesh.node.archives import ArchiveStore
-from testmesh.node.claims import Claims
-from testmesh.node.fetching import ArchiveFetcher
-from testmesh.node.http_peers import HttpPeers
-from testmesh.node.ledger import Ledger
-from testmesh.node.messages import (
+from testmesh.node.copying.archives import ArchiveStore
+from testmesh.node.copying.claims import Claims
+from testmesh.node.copying.fetching import ArchiveFetcher
+from testmesh.node.copying.taking import CopyTaker
+from testmesh.node.messaging.http_peers import HttpPeers
+from testmesh.node.messaging.messages import (
     ArchivesAsked,
     ArchivesHeld,
     AttemptReport,
@@ -44,10 +44,10 @@ from testmesh.node.messages import (
     Replicate,
     Task,
 )
-from testmesh.node.replica import Changes
-from testmesh.node.store import MemoryStore
-from testmesh.node.taking import CopyTaker
-from testmesh.node.wire import REPORTS
+from testmesh.node.messaging.wire import REPORTS
+from testmesh.node.storage.ledger import Ledger
+from testmesh.node.storage.replica import Changes
+from testmesh.node.storage.store import MemoryStore
 from testmesh.signing import RequestVerifier
 
 SECRET = "a-secret-of-the-tests"
@@ -247,7 +247,7 @@ def sending(content: bytes, length: int) -> Iterator[str]:
 def test_a_download_that_stands_still_fails_and_leaves_nothing(
     make_node: Callable[[], Serving], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("testmesh.node.http_peers._CALL_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("testmesh.node.messaging.http_peers._CALL_TIMEOUT_S", 0.2)
     taker = make_node()
     with sending(CONTENT[:1000], len(CONTENT)) as address, pytest.raises(ArchiveAwayError):
         fetch_all(taker, FetchOrder((DIGEST,), address))

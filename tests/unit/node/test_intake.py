@@ -22,16 +22,16 @@ from testmesh.errors import (
     TestmeshError,
 )
 from testmesh.model import Evaluation, Options
-from testmesh.node.archives import ArchiveStore
-from testmesh.node.holding import Holding
+from testmesh.node.copying.archives import ArchiveStore
+from testmesh.node.copying.holding import Holding
 from testmesh.node.intake import Intake
-from testmesh.node.ledger import Ledger
-from testmesh.node.messages import FetchOrder, FetchProgress, Replicate
-from testmesh.node.ownership import rendezvous, successor
-from testmesh.node.pages import page_of
-from testmesh.node.peers import PeerClient
-from testmesh.node.replica import Changes
-from testmesh.node.store import MemoryStore
+from testmesh.node.membership.ownership import rendezvous, successor
+from testmesh.node.messaging.messages import FetchOrder, FetchProgress, Replicate
+from testmesh.node.messaging.pages import page_of
+from testmesh.node.messaging.peers import PeerClient
+from testmesh.node.storage.ledger import Ledger
+from testmesh.node.storage.replica import Changes
+from testmesh.node.storage.store import MemoryStore
 from testmesh.settings import Settings
 from tests.support.waiting import until
 from tests.support.zips import PASSING, make_zip

@@ -5,11 +5,11 @@ from typing import Any, cast
 import pytest
 
 from testmesh.errors import ConflictError
-from testmesh.node.ledger import Ledger
-from testmesh.node.messages import Task, WorkOrder
+from testmesh.node.messaging.messages import Task, WorkOrder
 from testmesh.node.peer_side import PeerSide
-from testmesh.node.replica import Changes
-from testmesh.node.store import MemoryStore
+from testmesh.node.storage.ledger import Ledger
+from testmesh.node.storage.replica import Changes
+from testmesh.node.storage.store import MemoryStore
 from tests.support.records import evaluation
 
 WHOLE = evaluation("e1", {"p": ["t1", "t2"]})

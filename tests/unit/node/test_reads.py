@@ -8,10 +8,10 @@ import pytest
 
 from testmesh.errors import NotFoundError
 from testmesh.model import Counts, EvaluationStatus, ModuleState, Verdict
-from testmesh.node.ledger import Ledger
 from testmesh.node.reads import Reads
-from testmesh.node.replica import Changes, ModuleRecord, prune
-from testmesh.node.store import MemoryStore
+from testmesh.node.storage.ledger import Ledger
+from testmesh.node.storage.replica import Changes, ModuleRecord, prune
+from testmesh.node.storage.store import MemoryStore
 from tests.support.records import evaluation
 
 

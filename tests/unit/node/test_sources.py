@@ -14,13 +14,13 @@ from testmesh.clock import SystemClock
 from testmesh.errors import DiskFullError, InfrastructureError, SourceError
 from testmesh.model import Evaluation, Source, SourceKind
 from testmesh.node import sources as module
-from testmesh.node.archives import ArchiveStore
-from testmesh.node.durable import DurableCopies
-from testmesh.node.ledger import Ledger
-from testmesh.node.peers import PeerClient
-from testmesh.node.replica import Changes
+from testmesh.node.copying.archives import ArchiveStore
+from testmesh.node.copying.durable import DurableCopies
+from testmesh.node.messaging.peers import PeerClient
 from testmesh.node.sources import SourceResolver
-from testmesh.node.store import MemoryStore
+from testmesh.node.storage.ledger import Ledger
+from testmesh.node.storage.replica import Changes
+from testmesh.node.storage.store import MemoryStore
 from testmesh.settings import Settings
 from testmesh.testing.github import FetchedRepository, RepositoryFetcher
 from testmesh.testing.repository_url import Repository

@@ -1,0 +1,1 @@
+"""Archives and records on as many nodes as were promised."""

@@ -1,0 +1,1 @@
+"""The owner's side of an evaluation: what runs where, and when."""

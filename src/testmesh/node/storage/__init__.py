@@ -1,0 +1,1 @@
+"""What a node knows of every evaluation, merged and on the disk."""

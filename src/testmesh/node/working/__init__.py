@@ -1,0 +1,1 @@
+"""The worker's side: what starts here, and its reports."""
