@@ -2,6 +2,8 @@
 
     PYTHONPATH=src python -m bench [--repeat 5] [--only waiting tiny] [--write docs/performance.md]
 
+The page is written after each figure; what was measured for it before and not now (`--only`) stays in it.
+
 Exit status 1 where a result differs from plain pytest's; a goal that is not reached is told in the table.
 """
 
@@ -13,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench import coordinator, idle, machine
+from bench import coordinator, idle, kept, machine
 from bench.figures import cold, comparison, computing, fair, half_cores, tiny, waiting
 from bench.figures.setting import Figure, Measured, Setting
 from bench.page import About, page
@@ -46,7 +48,7 @@ FIGURES: dict[str, Figure] = {
 
 def main(arguments: Sequence[str], figures: Mapping[str, Figure] = FIGURES) -> int:
     chosen = _parser(figures).parse_args(arguments)
-    measured: list[Measured] = []
+    command = " ".join(["PYTHONPATH=src python -m bench", *_shown(arguments)])
     with tempfile.TemporaryDirectory(prefix="testmesh-bench-") as folder, _counting_group() as counting:
         # Nodes that run as root run tests as other users, which must reach what is below.
         Path(folder).chmod(0o755)
@@ -61,11 +63,36 @@ def main(arguments: Sequence[str], figures: Mapping[str, Figure] = FIGURES) -> i
             _say(time.monotonic()),
             chosen.corpus,
         )
+        report = _Report(chosen.write, tuple(figures), About(counting is not None, network, chosen.quick))
         for name in chosen.only or figures:
-            measured.append(figures[name](setting))
-            print(table(measured[-1].rows), file=sys.stderr, flush=True)  # noqa: T201
-    command = " ".join(["PYTHONPATH=src python -m bench", *_shown(arguments)])
-    return _tell(chosen, measured, About(command, machine.described(), counting is not None, network, chosen.quick))
+            measured = figures[name](setting)
+            print(table(measured.rows), file=sys.stderr, flush=True)  # noqa: T201
+            report.add(name, kept.kept_of(measured, command, machine.described()), measured.picture)
+    print(report.text())  # noqa: T201
+    return 1 if report.differs else 0
+
+
+class _Report:
+    """The page, on the disk after each figure where `target` is given. `order`: of the figures in it."""
+
+    def __init__(self, target: Path | None, order: tuple[str, ...], about: About) -> None:
+        self._target, self._order, self._about = target, order, about
+        self._figures = kept.read(target.with_suffix(".json")) if target else {}
+        self.differs = False
+
+    def add(self, name: str, figure: kept.Kept, picture: str) -> None:
+        self._figures[name] = figure
+        self.differs = self.differs or bool(figure.differences)
+        if self._target:
+            self._target.write_text(self.text(), encoding="utf-8")
+            kept.write(self._target.with_suffix(".json"), self._figures)
+            if picture:
+                self._target.with_suffix(".svg").write_text(picture, encoding="utf-8")
+
+    def text(self) -> str:
+        figures = {name: self._figures[name] for name in self._order if name in self._figures}
+        drawn = self._target and any(figure.drawn for figure in figures.values())
+        return page(figures, self._about, self._target.with_suffix(".svg").name if self._target and drawn else "")
 
 
 def _parser(figures: Mapping[str, Figure]) -> argparse.ArgumentParser:
@@ -111,20 +138,6 @@ def _say(begun: float) -> Callable[[str], None]:
 def _shown(arguments: Sequence[str]) -> list[str]:
     """Without folders of this machine."""
     return [Path(text).name if Path(text).is_absolute() else text for text in arguments]
-
-
-def _tell(chosen: argparse.Namespace, measured: Sequence[Measured], about: About) -> int:
-    differences = [line for one in measured for line in one.differences]
-    picture = next((one.picture for one in measured if one.picture), "")
-    svg = chosen.write.with_suffix(".svg") if chosen.write and picture else None
-    rows = [row for one in measured for row in one.rows]
-    text = page(rows, differences, about, svg.name if svg else "")
-    if chosen.write:
-        chosen.write.write_text(text, encoding="utf-8")
-    if svg:
-        svg.write_text(picture, encoding="utf-8")
-    print(text)  # noqa: T201
-    return 1 if differences else 0
 
 
 if __name__ == "__main__":

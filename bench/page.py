@@ -1,16 +1,17 @@
 """PURE: the report in Markdown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bench.row import Row, table
+from bench.kept import Kept
+from bench.row import table
 
 _HOW = """
 ## How it is measured
 
-- Everything is one run of the command: what a line compares is measured side by side, in an order that is drawn for
-  each repetition, and a ratio is the median of the ratios within each repetition. What takes minutes is measured less
-  often; its last figure stands in the others, and the line says how often it was measured.
+- What a line compares is measured in one run, side by side, in an order that is drawn for each repetition, and a
+  ratio is the median of the ratios within each repetition. What takes minutes is measured less often; its last figure
+  stands in the others, and the line says how often it was measured.
 - *Ours* is a node as a process with its default settings, asked over its REST API: the time is from the beginning of
   the upload to the end of the evaluation. It has run the corpus once before, but for the lines that are called
   cold, as the others have their environments made and compiled before.
@@ -26,23 +27,21 @@ _HOW = """
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What was called where. `counted`: control groups counted processor time. `own_network`: of each module alone."""
+    """`counted`: control groups counted processor time. `own_network`: of each module alone."""
 
-    command: str
-    machine: str
     counted: bool
     own_network: bool
     quick: bool = False
 
 
-def page(rows: Sequence[Row], differences: Sequence[str], about: About, picture: str) -> str:
-    """`picture`: file name of the picture beside the page, or ""."""
+def page(figures: Mapping[str, Kept], about: About, picture: str) -> str:
+    """`figures` in the order of their lines. `picture`: file name of the picture beside the page, or ""."""
     parts = [
         "# Performance",
-        f"Made by `{about.command}` from a checkout, on {about.machine}.",
+        _made_by(figures),
         *([_QUICK] if about.quick else []),
-        table(rows),
-        _results(differences),
+        table([row for kept in figures.values() for row in kept.rows]),
+        _results([line for kept in figures.values() for line in kept.differences]),
     ]
     if picture:
         parts.append(
@@ -64,7 +63,19 @@ _WITHOUT_GROUPS = (
 )
 
 
-def _results(differences: Sequence[str]) -> str:
+def _made_by(figures: Mapping[str, Kept]) -> str:
+    """The command, or each with what it measured; and the machines."""
+    by_command: dict[str, list[str]] = {}
+    for name, kept in figures.items():
+        by_command.setdefault(kept.command, []).append(name)
+    machines = " and ".join(dict.fromkeys(kept.machine for kept in figures.values()))
+    if len(by_command) < 2:
+        return f"Made by `{next(iter(by_command), '')}` from a checkout, on {machines}."
+    lines = [f"- {', '.join(names)}: `{command}`" for command, names in by_command.items()]
+    return "\n".join([f"Made from a checkout, on {machines}, by", "", *lines])
+
+
+def _results(differences: list[str]) -> str:
     if not differences:
         return "Every result of every run is equal to plain pytest's."
     lines = [f"- {line}" for line in differences]

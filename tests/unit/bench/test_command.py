@@ -33,6 +33,27 @@ def test_the_report_and_its_picture_are_written_beside_each_other(tmp_path: Path
     assert (tmp_path / "speed.svg").read_text() == "<svg/>"
 
 
+def test_what_was_measured_before_stays_in_the_report(tmp_path: Path) -> None:
+    report = tmp_path / "speed.md"
+    main(["--write", str(report)], figures(picture="<svg/>"))
+    other = at_most("another figure", 1.0, 2.0, "x")
+    again: dict[str, Figure] = {**figures(), "two": lambda _: Measured((other,))}
+    assert main(["--only", "two", "--write", str(report)], again) == 0
+    text = report.read_text()
+    assert text.index("| a figure |") < text.index("| another figure |")
+    assert "](speed.svg)" in text
+    assert "- two: `PYTHONPATH=src python -m bench --only two" in text
+
+
+def test_what_is_measured_is_written_though_the_next_figure_fails(tmp_path: Path) -> None:
+    def fails(_: Setting) -> Measured:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        main(["--write", str(tmp_path / "speed.md")], {**figures(), "two": fails})
+    assert "| a figure |" in (tmp_path / "speed.md").read_text()
+
+
 def test_only_what_was_named_is_measured() -> None:
     seen: list[Setting] = []
 
