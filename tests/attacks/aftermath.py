@@ -10,15 +10,26 @@ import requests
 from testmesh.testing.folders import remove_tree
 from tests.attacks import guard
 from tests.attacks.target import Range
-from tests.support.mesh import ROOT, RunningNode
+from tests.support.mesh import ROOT, RunningNode, children
+
+_PATIENCE_S = 60.0  # what is written in the background, such as bytecode, gives way to all else on the machine
+_WARM = "testmesh.testing.warm_process"
+_LAUNCHERS = ("testmesh.testing.launcher", _WARM)  # in their command lines, and in those of a warm one's forks
+
+
+def launchers_of(node: RunningNode) -> list[int]:
+    """The processes that stay between runs, and start them: children of the worker, as a warm one's forks are not."""
+    assert node.process is not None
+    below = [pid for worker in children(node.process.pid) for pid in children(worker)]
+    return [pid for pid in below if any(name in guard.command_line(pid) for name in _LAUNCHERS)]
 
 
 @dataclass
 class Before:
-    """What the world looked like, and how it differs now."""
+    """What the world looked like, and how it differs now. `launchers`: how many may be there, a warm one to come."""
 
     mounts: set[str]
-    processes: int
+    launchers: int
     environments: dict[str, tuple[int, str]]
     caught: int
     key: bytes
@@ -28,9 +39,10 @@ class Before:
         if at.node is None:
             return Before(set(), 0, {}, len(at.trap.caught), b"")
         data = at.node.data
+        launchers = [guard.command_line(pid) for pid in launchers_of(at.node)]
         return Before(
             guard.mounts(data, at.mark),
-            len(at.node_pids()),
+            len(launchers) + (not any(_WARM in line for line in launchers)),
             guard.fingerprint_of_environments(data / "environments"),
             len(at.trap.caught),
             (data / "node.key").read_bytes() if (data / "node.key").exists() else b"",
@@ -63,14 +75,18 @@ class Before:
             wrong.append("the database is damaged")
         if ((data / "node.key").read_bytes() if (data / "node.key").exists() else b"") != self.key:
             wrong.append("node.key was changed")
-        wrong += while_there(lambda: self._more_processes(at))
+        wrong += while_there(lambda: self._more_processes(at, node), _PATIENCE_S)
         log = node.log.read_text(errors="replace")
         wrong += ["a traceback in the node's log"] if "Traceback" in log else []
         return wrong + ["a secret in the node's log" for secret in at.secrets if secret in log]
 
-    def _more_processes(self, at: Range) -> list[str]:
-        now = len(at.node_pids())
-        return [f"the node has {now} processes, before it had {self.processes}"] if now > self.processes else []
+    def _more_processes(self, at: Range, node: RunningNode) -> list[str]:
+        """Besides the node, its worker and its launchers there is none, whatever there was before."""
+        assert node.process is not None
+        launchers = launchers_of(node)
+        own = {node.process.pid, *children(node.process.pid), *launchers}
+        found = [f"process {pid} is left: {guard.command_line(pid)!r}" for pid in set(at.node_pids()) - own]
+        return found + ([f"the node has {len(launchers)} launchers"] if len(launchers) > self.launchers else [])
 
 
 def while_there(look: Callable[[], list[str]], patience: float = 10.0) -> list[str]:

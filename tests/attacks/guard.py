@@ -173,6 +173,13 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def command_line(pid: int) -> str:
+    """Empty where it has ended meanwhile."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    return ""
+
+
 def fingerprint_of_environments(folder: Path) -> dict[str, tuple[int, str]]:
     """Every Python file of the node's environments; bytecode may be added where a level lets it."""
     found = {}

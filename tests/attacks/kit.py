@@ -205,6 +205,17 @@ def opens(path: str, flags: int = os.O_RDONLY) -> None:
     os.close(os.open(path, flags | os.O_NOCTTY | os.O_CLOEXEC))
 
 
+def opens_of_process(pid: int, name: str) -> None:
+    """Open a file of its memory. One that is just ending has none: opening that is not refused, and gives nothing."""
+    file = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            if int(stat.read().rpartition(")")[2].split()[20]) == 0:  # bytes of address space
+                raise OSError(errno.ESRCH, "it has no memory any more")
+    finally:
+        os.close(file)
+
+
 def reads_canary(path: str) -> None:
     """Look for planted text; OSError where it is not to be had."""
     with open(path, "rb") as file:

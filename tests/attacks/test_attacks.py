@@ -25,9 +25,9 @@ def outcome(request: pytest.FixtureRequest) -> Outcome:
         # Not pytest's own folder, which no other user may enter; level portable runs tests as one.
         with tempfile.TemporaryDirectory(prefix="attacks-") as folder, local_range(Path(folder), request.param) as at:
             warm_up(at)
-            found.take(run_uploads(at, short_uploads()))
             for batch in short_batches():
                 found.take(run_batch(at, batch, is_short=True))
+            found.take(run_uploads(at, short_uploads()))
     except CannotRunError as error:
         pytest.skip(str(error))
     return found

@@ -8,13 +8,14 @@ from typing import Any
 import requests
 
 from tests.faults import processes
-from tests.faults.cluster import Cluster
+from tests.faults.cluster import Cluster, processors_are_short
 from tests.faults.cluster_node import ClusterNode
 from tests.faults.corpus import Work
 from tests.faults.model import Scenario
 from tests.faults.watcher import Replaced
 
 EQUAL_WITHIN_S = 10.0
+_BUSY_S = 60.0  # instead, on a machine whose processors are short
 _PATIENCE_S = 180.0
 _LOOK_S = 0.1
 
@@ -29,18 +30,21 @@ def all_end_somewhere(cluster: Cluster) -> None:
 
 
 def stores_become_equal(cluster: Cluster) -> float | None:
-    """F: how long it took since the faults were over and the evaluations had ended. None: too long, or never."""
+    """F: how long it took since the faults were over and the evaluations had ended. None: too long, or never.
+
+    Where the machine's processors are short, with other tests beside this one, only that they become equal counts.
+    """
     begun = max([cluster.healed_at, *cluster.watcher.ended_at.values()])
     looked = time.monotonic()
     until = max(begun + EQUAL_WITHIN_S, looked)  # there is one look in any case
     difference = ""
-    while looked <= until:
+    while looked <= until or (looked <= begun + _BUSY_S and processors_are_short()):
         difference = _difference(cluster)
         if not difference:
             return max(0.0, time.monotonic() - begun)
         time.sleep(_LOOK_S)
         looked = time.monotonic()
-    cluster.break_("F", f"after {EQUAL_WITHIN_S:.0f} s the nodes still differ: {difference}")
+    cluster.break_("F", f"after {time.monotonic() - begun:.0f} s the nodes still differ: {difference}")
     return None
 
 
@@ -92,8 +96,8 @@ def differences(document: dict[str, Any], work: Work) -> list[str]:
 
 
 def nothing_is_left(cluster: Cluster) -> None:
-    """F: no process of a node that is gone, no folder of an evaluation that has ended."""
-    until = time.monotonic() + EQUAL_WITHIN_S
+    """F: no process of a node that is gone, no folder of an evaluation that has ended; see stores_become_equal."""
+    until = time.monotonic() + (_BUSY_S if processors_are_short() else EQUAL_WITHIN_S)
     for left in (
         _until(lambda: _orphans(cluster), until),
         *(_until(partial(_folders, node), until) for node in cluster.answering()),

@@ -93,7 +93,7 @@ def victim(running: Victim) -> Iterator[Victim]:
     wait_for(lambda: not any(code.iterdir()), what="what was graded before to be cleared away")
     before = running.kept()
     yield running
-    assert wait_for(lambda: running.kept() == before, 8, "nothing to be left"), "never reached"
+    assert wait_for(lambda: running.kept() == before, what="nothing to be left"), "never reached"
     assert running.node.get("/health")["status"] == "ok"
     log = running.node.log.read_text()
     assert "Traceback" not in log

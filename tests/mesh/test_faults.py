@@ -23,7 +23,7 @@ def missing() -> dict[Need, str]:
 @pytest.mark.parametrize("scenario", [one for one in all_scenarios() if one.is_short], ids=lambda one: one.name)
 def test_all_invariants_hold(scenario: Scenario, missing: dict[Need, str], tmp_path: Path) -> None:
     built = shared_environment()
-    assert built is not None, "tests/mesh/conftest.py names the folder"
+    assert built is not None, "tests/conftest.py makes the folder"
     place = tmp_path / "nodes"
     place.mkdir()
     record = run_scenario(scenario, place, built, SEED, missing)

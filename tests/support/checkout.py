@@ -73,7 +73,7 @@ class Checkout:
             capture_output=True,
             text=True,
             check=False,
-            timeout=90,
+            timeout=180,
         )
 
     def node_environ(self, number: int) -> dict[str, str]:

@@ -17,13 +17,12 @@ from typing import Any, TypeVar
 
 import requests
 
-from tests.support.once import made_once
+from tests.support.once import made_once, shared_folder
 from tests.support.ports import reserved_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "a-secret-of-the-tests"
 PATIENCE_S = 90.0
-SHARED_FOLDER = "TESTMESH_TESTS_FOLDER"  # names one that nodes of several tests have in common, where they may
 T = TypeVar("T")
 
 
@@ -169,9 +168,9 @@ def _node(folder: Path, port: int, first: int, settings: Mapping[str, str]) -> R
 
 
 def shared_environment() -> Path | None:
-    """What build_environment makes, once for all tests that have a folder in common; None where they have none."""
-    shared = os.environ.get(SHARED_FOLDER)
-    return made_once(Path(shared), "built", build_environment) if shared else None
+    """What build_environment makes, once for all tests; None where they have no folder in common."""
+    shared = shared_folder()
+    return made_once(shared, "built", build_environment) if shared else None
 
 
 def build_environment(folder: Path) -> None:
@@ -181,10 +180,13 @@ def build_environment(folder: Path) -> None:
     """
     with reserved_ports(1) as (port,), _running([_node(folder, port, port, {})]) as running:
         running[0].wait_done(running[0].submit(zip_of({"p/test_a.py": "def test_a():\n    pass\n"})))
-        wait_for(lambda: _is_compiled(running[0].data / "environments"), what="the bytecode of the environments")
+        wait_for(
+            lambda: are_compiled(running[0].data / "environments"), 2 * PATIENCE_S, "the bytecode of the environments"
+        )
 
 
-def _is_compiled(environments: Path) -> bool:
+def are_compiled(environments: Path) -> bool:
+    """Whether all that a node has there has its bytecode, which is written in the background."""
     folders = [folder for folder in environments.iterdir() if not folder.name.startswith(".")]
     markers = [json.loads(file.read_text()) for file in environments.glob("*/ready.json")]
     return len(markers) == len(folders) > 0 and all(marker["compiled"] for marker in markers)

@@ -1,9 +1,18 @@
 """What is made once for all the processes that run tests side by side."""
 
 import fcntl
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+SHARED_FOLDER = "TESTMESH_TESTS_FOLDER"  # names one that all of them have in common; tests/conftest.py makes it
+
+
+def shared_folder() -> Path | None:
+    """None where tests are not run by pytest."""
+    named = os.environ.get(SHARED_FOLDER)
+    return Path(named) if named else None
 
 
 def made_once(root: Path, name: str, make: Callable[[Path], object]) -> Path:

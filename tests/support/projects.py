@@ -15,7 +15,9 @@ from pathlib import Path
 from testmesh.model import Counts
 from testmesh.testing.runner import RunRequest
 from tests.support.boxes import reachable_python
+from tests.support.once import made_once, shared_folder
 
+PATIENCE_S = 90.0  # for what comes sooner or later, however busy the machine is
 PYTEST_PARTS = ("pytest", "_pytest", "py.py", "pluggy", "iniconfig", "packaging", "pygments")
 _COUNTED = {"passed": "passed", "xpassed": "passed", "failed": "failed", "error": "errors", "errors": "errors"} | {
     "skipped": "skipped",
@@ -32,7 +34,18 @@ def write_project(folder: Path, files: Mapping[str, str]) -> Path:
 
 
 def bare_environment(folder: Path) -> Path:
-    """An environment with pytest and nothing else (neither testmesh nor a pytest plugin), compiled: its python."""
+    """An environment with pytest and nothing else (neither testmesh nor a pytest plugin), compiled: its python.
+
+    It is the test's own, to do with as it likes: a copy, since compiling takes seconds.
+    """
+    shared = shared_folder()
+    assert shared is not None, "tests/conftest.py makes it"
+    # With the times of the files, by which Python knows that bytecode is fresh.
+    shutil.copytree(made_once(shared, "bare", _make_bare), folder, symlinks=True)
+    return folder / "bin" / "python"
+
+
+def _make_bare(folder: Path) -> None:
     site = folder / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
     site.mkdir(parents=True)
     (folder / "bin").mkdir()
@@ -45,7 +58,6 @@ def bare_environment(folder: Path) -> Path:
         for found in (ours / name, *ours.glob(f"{name}-*.dist-info")):
             (shutil.copytree if found.is_dir() else shutil.copy)(found, site / found.name)
     compileall.compile_dir(site, quiet=2)
-    return folder / "bin" / "python"
 
 
 def request_for(python: Path, project: Path, module: str = "test_it.py", timeout_s: float = 60.0) -> RunRequest:
@@ -83,7 +95,7 @@ def processes_with(marker: str) -> list[int]:
     return found
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 30.0) -> None:
+def wait_until(condition: Callable[[], object], what: str, timeout_s: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"waited in vain until {what}"

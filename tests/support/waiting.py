@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 
-def until(condition: Callable[[], object], at_most: float = 20.0) -> None:
+def until(condition: Callable[[], object], at_most: float = 90.0) -> None:
     """Return as soon as the condition holds. AssertionError where it does not in time."""
     end = time.monotonic() + at_most
     while not condition():

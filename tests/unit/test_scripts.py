@@ -105,10 +105,10 @@ def test_ctrl_c_leaves_nothing(clone: Checkout) -> None:
         command, env=clone.environ(FAKE_NODE="ill"), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
     record = clone.path / ".run" / "processes.json"
-    assert health.wait_until(lambda: record.exists() and len(recorded(clone)) == 2, 30)
+    assert health.wait_until(lambda: record.exists() and len(recorded(clone)) == 2, 90)
     started = recorded(clone)
     boot.send_signal(signal.SIGINT)
-    assert boot.wait(30) == 130
+    assert boot.wait(90) == 130
     assert boot.stderr is not None
     assert "Traceback" not in boot.stderr.read()
     assert running(started) == []
@@ -209,7 +209,7 @@ def test_local_node_becomes_a_node_in_the_foreground(clone: Checkout) -> None:
     command = [sys.executable, script, "--process", str(clone.first_port)]
     node = subprocess.Popen(command, env=clone.environ(), stdout=subprocess.PIPE, text=True)
     try:
-        assert health.wait_until(lambda: health.is_healthy(clone.first_port), 30)
+        assert health.wait_until(lambda: health.is_healthy(clone.first_port), 90)
         assert (clone.path / ".run" / "secret").exists()
     finally:
         node.terminate()

@@ -21,7 +21,7 @@ MAX_OUTPUT = 1024 * 1024  # bytes of the process's own output beyond which a rep
 KEPT_OUTPUT = 64 * 1024  # bytes of its end that a report has, of each stream
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ
 _START_S = 60.0  # for a box to be made, services aside
-_END_S = 15.0  # for everything in it to be killed
+_END_S = 45.0  # for everything in it to be killed, on a machine that may be very busy
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,7 +73,7 @@ _READING = (
         """),
     _escape("memory-of-all", "/proc/*/mem", 1, """
         for pid in [parent(), TARGET["node_pid"], *other_processes()]:
-            attempt(f"mem of {pid}", opens, f"/proc/{pid}/mem")
+            attempt(f"mem of {pid}", opens_of_process, pid, "mem")
         """),
     _escape("descriptors-of-all", "files that other processes hold open", 2, """
         def files(pid):  # that there are descriptors may be seen, by the same user; what they are may not
@@ -81,7 +81,7 @@ _READING = (
                 os.readlink(f"/proc/{pid}/fd/{name}")
         for pid in [parent(), TARGET["node_pid"], *other_processes()]:
             attempt(f"fd of {pid}", files, pid)
-            attempt(f"maps of {pid}", opens, f"/proc/{pid}/maps")
+            attempt(f"maps of {pid}", opens_of_process, pid, "maps")
         """),
     _escape("inherited-descriptors", "sockets and the node's files among its own descriptors", 1, """
         found = 0

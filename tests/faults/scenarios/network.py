@@ -31,7 +31,6 @@ def partition_owner(cluster: Cluster) -> None:
     "of all frames between all nodes 30 % are lost while an evaluation runs",
     needs=("network",),
     allows=("replaced", "deaths"),
-    is_short=True,
 )
 def loss(cluster: Cluster) -> None:
     cluster.degrade(Rule(loss=0.3))

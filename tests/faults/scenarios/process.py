@@ -25,7 +25,7 @@ def kill_worker(cluster: Cluster) -> None:
     cluster.wait_ended(evaluation)
 
 
-@scenario("kill-owner", "process", "kill -9 of the owner while its evaluation runs", is_short=True)
+@scenario("kill-owner", "process", "kill -9 of the owner while its evaluation runs")
 def kill_owner(cluster: Cluster) -> None:
     evaluation = cluster.submit(mixed(projects=1), at=0)
     cluster.wait_running(at=1)

@@ -373,7 +373,9 @@ def test_xdist_in_the_projects_options(tmp_path: Path, runner: ModuleRunner) -> 
     pytest.importorskip("xdist", reason="pytest-xdist is not installed here")
     python = Path(sys.executable)
     source = "import pytest\n@pytest.mark.parametrize('n', range(6))\ndef test_it(n): assert n"
-    project = write_project(tmp_path / "x", {"test_it.py": source, "pytest.ini": "[pytest]\naddopts = -n 2\n"})
+    without = " ".join(f"-p no:{name}" for name in ("schemathesis", "hypothesispytest", "anyio"))  # seconds to import
+    ini = f"[pytest]\naddopts = -n 2 {without}\n"
+    project = write_project(tmp_path / "x", {"test_it.py": source, "pytest.ini": ini})
     report = runner.run(request_for(python, project))
     assert report.counts == Counts(passed=5, failed=1)
     assert grade_module(report, 1).verdict is Verdict.FAILED

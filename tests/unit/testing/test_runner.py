@@ -195,6 +195,9 @@ ESCAPES = """
     MARK, PARENT = "{mark}", os.getppid()
     SLEEP = [sys.executable, "-c", "import time; time.sleep(600)", MARK]
     def spawn(**options): return subprocess.Popen(SLEEP, **options)
+    def stop_parent():
+        try: os.kill(PARENT, signal.SIGSTOP)
+        except PermissionError: pass  # where there are walls: else the test would fail and all end at once
     def test_before(): pass
     def test_escapes():
         for number in range(1, 32):
@@ -227,17 +230,18 @@ def test_no_process_outlives_a_module_over_its_time(level_bench: Bench) -> None:
     assert (result.verdict, result.counts) == (Verdict.TIMEOUT, Counts(passed=1, failed=2))
 
 
-@pytest.mark.parametrize("end", ["time.sleep(600)", "os.kill(PARENT, signal.SIGSTOP); time.sleep(600)"])
+@pytest.mark.parametrize("end", ["time.sleep(600)", "stop_parent(); time.sleep(600)"])
 def test_no_process_outlives_a_cancelled_module(level_bench: Bench, end: str) -> None:
     mark = f"mark-{uuid.uuid4().hex}"
     bench = level_bench
-    request = bench.request(ESCAPES.format(mark=mark, end=end))
+    request = bench.request(ESCAPES.format(mark=mark, end=end), timeout_s=300)
     cancellation = Cancellation()
     with ThreadPoolExecutor(1) as pool:
         run = pool.submit(bench.runner.run, request, cancellation=cancellation)
-        wait_until(lambda: len(processes_with(mark)) >= 36, "all processes run")
+        wait_until(lambda: run.done() or len(processes_with(mark)) >= 36, "all processes run")
+        assert not run.done(), [test.longrepr for test in run.result().tests]
         cancellation.cancel()
-        report = run.result(60)
+        report = run.result(90)
     assert processes_with(mark) == []
     result = grade_module(report, 3)
     assert (result.verdict, result.counts) == (Verdict.CANCELLED, Counts())
