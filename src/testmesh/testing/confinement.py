@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     Program = Callable[[list[str], dict[str, str]], NoReturn]  # goes on with argv and environment
 
+_SIGNALS = tuple(map(int, signal.valid_signals()))  # made once: it takes as long as setting all of them
 _FIRST_TO_KILL = "1000"  # where the machine is out of memory
 
 
@@ -108,7 +109,7 @@ def _limit(name: str, value: int) -> None:
 
 def _default_signals() -> None:
     signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals():
+    for number in _SIGNALS:
         with suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])

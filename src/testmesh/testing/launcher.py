@@ -41,6 +41,7 @@ from contextlib import suppress
 
 from testmesh.testing.box import run
 from testmesh.testing.confinement import execute
+from testmesh.testing.namespaces import release_memory
 from testmesh.testing.supervisor import Pipes
 
 TYPE_CHECKING = False
@@ -64,6 +65,7 @@ def main(tests: Program = execute) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps
     gc.collect()
     gc.freeze()
+    release_memory()
     while True:
         message, descriptors, _, _ = socket.recv_fds(node, 1, _MOST_DESCRIPTORS)
         if not message:

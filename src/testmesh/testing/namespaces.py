@@ -11,6 +11,7 @@ import os
 import signal
 import struct
 import sys
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,6 +107,12 @@ def adopt_orphans() -> None:
 def set_dumpable(is_dumpable: bool) -> None:
     """Whether other processes of its user may look into this one's memory and descriptors."""
     _prctl(_PR_SET_DUMPABLE, int(is_dumpable))
+
+
+def release_memory() -> None:
+    """Give the kernel back what is allocated but free, so that forks need not copy it; where the C library can."""
+    with suppress(AttributeError):
+        _libc.malloc_trim(0)
 
 
 def no_new_privileges() -> None:

@@ -48,6 +48,7 @@ from typing import Any
 import pytest
 
 _HIGH_DESCRIPTOR = 100  # out of the way of tests that close or count the low ones
+_REQUEST = 64 * 1024  # bytes read at once
 _IDS_A_LINE = 500
 _MAX_REPR = 32 * 1024  # characters of one longrepr
 _MAX_SECTION = 64 * 1024  # characters of one captured section
@@ -55,6 +56,7 @@ _MAX_OUTPUT = 1024 * 1024  # characters of captured output, of all tests togethe
 _MAX_REPRS = 1024 * 1024
 _WORDS = {"passed": ("passed", "xpassed"), "failed": ("failed", "error"), "skipped": ("skipped", "xfailed")}
 _COUNTED = frozenset(word for words in _WORDS.values() for word in words)
+_SUFFIX = ".py"
 _NEVER_SHADOWED = frozenset(("pytest", "_pytest", "pluggy", "__main__"))
 
 
@@ -223,21 +225,21 @@ def _forget_shadowed(root: Path, loaded_at_start: frozenset[str]) -> None:
     Under `python -m pytest` the root is first on the path from the start, so a project's own `queue.py` is what its
     tests import. pytest keeps the modules it holds; pytest itself is never given away.
     """
-    fresh = set(sys.modules) - loaded_at_start
-    names = {name.partition(".")[0] for name in fresh} - _NEVER_SHADOWED - set(sys.builtin_module_names)
-    for name in names:
-        if not (root / (name + ".py")).is_file() and not (root / name / "__init__.py").is_file():
+    for entry in os.listdir(root):  # noqa: PTH208 - few, and cheaper to ask for than each name that is loaded
+        name = entry[: -len(_SUFFIX)] if entry.endswith(_SUFFIX) else entry
+        if name in loaded_at_start or name not in sys.modules or name in _NEVER_SHADOWED:
             continue
-        spec = getattr(sys.modules.get(name), "__spec__", None)
-        if name in loaded_at_start or getattr(spec, "origin", None) == "frozen":
+        if not (root / (name + _SUFFIX)).is_file() and not (root / name / "__init__.py").is_file():
+            continue
+        spec = getattr(sys.modules[name], "__spec__", None)
+        if name in sys.builtin_module_names or getattr(spec, "origin", None) == "frozen":
             continue  # these win over the path in any interpreter
-        for loaded in [module for module in fresh if module.partition(".")[0] == name]:
+        for loaded in [module for module in sys.modules if module.partition(".")[0] == name]:
             sys.modules.pop(loaded, None)
 
 
-def _look_like_pytest(module: str) -> None:
+def _look_like_pytest(module: str, spec: Any) -> None:
     """`multiprocessing` and others look at `__main__` and the arguments: make them those of `python -m pytest`."""
-    spec: Any = find_spec("pytest.__main__")
     main = type(sys)("__main__")
     main.__spec__ = spec
     main.__file__ = spec.origin
@@ -252,15 +254,23 @@ def _look_like_pytest(module: str) -> None:
 
 
 def read_request(descriptor: int) -> Any:
-    with os.fdopen(descriptor, encoding="utf-8") as pipe:
-        return json.load(pipe)
+    data = b""
+    while piece := os.read(descriptor, _REQUEST):
+        data += piece
+    os.close(descriptor)
+    return json.loads(data)
 
 
-def run(request: Any, loaded_at_start: frozenset[str]) -> int:
+def main_spec() -> Any:
+    """Of the program that `python -m pytest` runs."""
+    return find_spec("pytest.__main__")
+
+
+def run(request: Any, loaded_at_start: frozenset[str], spec: Any) -> int:
     """What pytest.main returned. `loaded_at_start`: the names of what an interpreter imports before any program."""
     root = Path.cwd()
     _forget_shadowed(root, loaded_at_start)
-    _look_like_pytest(request["module"])
+    _look_like_pytest(request["module"], spec)
     sys.path.insert(0, str(root))
     send = EventStream(request["events"], request["nonce"]).send  # tests may replace it in its class
     plugin = StreamPlugin(send)
@@ -276,4 +286,4 @@ def run(request: Any, loaded_at_start: frozenset[str]) -> int:
 
 if __name__ == "__main__":
     _script = sys.modules["__main__"]  # its globals are in use until the end
-    sys.exit(run(read_request(int(sys.argv[1])), _LOADED_AT_START))
+    sys.exit(run(read_request(int(sys.argv[1])), _LOADED_AT_START, main_spec()))

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import pytest
 
-from testmesh.testing import pytest_plugin, warm_config
+from testmesh.testing import pytest_plugin, warm_config, warm_fixtures
 
 _LOADED_BY_COLD = frozenset(sys.modules)  # a new interpreter has these too once it has imported the plugin
 
@@ -62,10 +62,13 @@ _CANNOT_FLUSH = 120  # an interpreter's status then
 def main(loaded_at_start: frozenset[str], source: str) -> int:
     """Warm up, say so with one byte, and serve. `source`: the folder of the path that testmesh came from."""
     sys.path.remove(source)
-    _warm_up()
+    known = warm_fixtures.KnownFixtures()
+    with known:
+        _warm_up()
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
         return 1  # a fork of several threads is not safe
     warm_config.prepare()
+    known.prepare()
     site_packages = [folder for folder in sys.path if folder.startswith(sys.prefix + os.sep)]
     try:
         os.write(0, b"r")
@@ -79,13 +82,19 @@ def _warm_up() -> None:
     folder = tempfile.mkdtemp()
     path, environ, modules, cwd = sys.path[:], dict(os.environ), set(sys.modules), Path.cwd()
     try:
-        with open(f"{folder}/test_sample.py", "w", encoding="utf-8") as file:  # noqa: PTH123 - as little as possible
-            file.write(_SAMPLE)
+        os.makedirs(f"{folder}/tests/more")  # noqa: PTH103 - as little as possible
+        for name in ("test_sample", "test_other"):
+            with open(f"{folder}/tests/{name}.py", "w", encoding="utf-8") as file:  # noqa: PTH123
+                file.write(_SAMPLE)
         os.chdir(folder)
         # Else pytest would look for a conftest.py in every folder above, which others may write to.
         nothing_else = ["-c", os.devnull, f"--rootdir={folder}", f"--confcutdir={folder}", "--noconftest"]
         arguments = [*nothing_else, "-p", "no:cacheprovider", f"--basetemp={folder}/base"]
-        status = int(pytest.main([*arguments, folder], plugins=[pytest_plugin.StreamPlugin(lambda *_, **__: None)]))
+        status = int(
+            pytest.main(
+                [*arguments, "tests/test_sample.py"], plugins=[pytest_plugin.StreamPlugin(lambda *_, **__: None)]
+            )
+        )
         if status != _PASSED_AND_FAILED:
             raise RuntimeError(f"the sample ended with status {status}")
     finally:
@@ -112,6 +121,9 @@ class _Tests:
 
     def __init__(self, loaded_at_start: frozenset[str], site_packages: list[str]) -> None:
         self._loaded_at_start = loaded_at_start
+        self._spec = pytest_plugin.main_spec()
+        self._loaded, self._hidden = len(sys.modules), _own_modules()
+        self._kept: list[object] = []  # nothing is to be freed, which would take memory that is shared so far
         self._site_packages = site_packages
 
     def __call__(self, argv: list[str], env: dict[str, str]) -> NoReturn:
@@ -123,9 +135,12 @@ class _Tests:
         time.tzset()
         _set_signals()
         self._enter_environment(argv[0])
-        for name in [name for name in sys.modules if name.partition(".")[0] == _OWN or name in _LOADED_FOR_BOXES]:
-            del sys.modules[name]
-        _end(_run(request, self._loaded_at_start))
+        self._hide_own()
+        _end(_run(request, self._loaded_at_start, self._spec))
+
+    def _hide_own(self) -> None:
+        hidden = self._hidden if len(sys.modules) == self._loaded else _own_modules()
+        self._kept += [sys.modules.pop(name, None) for name in hidden]
 
     def _enter_environment(self, python: str) -> None:
         prefix = str(Path(python).parent.parent)
@@ -143,10 +158,14 @@ class _Tests:
         site.execsitecustomize()
 
 
-def _run(request: dict[str, object], loaded_at_start: frozenset[str]) -> int:
+def _own_modules() -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] == _OWN or name in _LOADED_FOR_BOXES]
+
+
+def _run(request: dict[str, object], loaded_at_start: frozenset[str], spec: object) -> int:
     """The status that the process ends with."""
     try:
-        return pytest_plugin.run(request, loaded_at_start)
+        return pytest_plugin.run(request, loaded_at_start, spec)
     except SystemExit as end:
         return _status(end.code)
     except BaseException:  # noqa: BLE001 - as an interpreter at its top

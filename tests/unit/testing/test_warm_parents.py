@@ -46,8 +46,9 @@ LOOK = """
     def _kind(link):
         try: return os.readlink(link).partition(":")[0].rpartition("#")[0]
         except OSError: return "gone"
-    def test_look(capfd, pytestconfig):
-        import gc, locale, multiprocessing.spawn, random, site, sysconfig, tempfile, threading, time, warnings
+    def test_look(capfd, pytestconfig, request):
+        import _pytest.fixtures, gc, locale, multiprocessing.spawn, random, site, sysconfig, tempfile, threading, time
+        import warnings
         main = sys.modules["__main__"]
         with capfd.disabled():
             print("LOOK" + json.dumps({
@@ -60,6 +61,10 @@ LOOK = """
                            str(pytestconfig.rootpath), str(pytestconfig.inipath), repr(vars(pytestconfig.option)),
                            [(name, type(one).__name__) for name, one in pytestconfig.pluginmanager.list_name_plugin()
                             if not name.isdigit()]],
+                "fixtures": [list(map(str, one)) for one in vars(request.session._fixturemanager).values()
+                             if isinstance(one, dict)],
+                "fixture manager": [hasattr(_pytest.fixtures, "dir"),
+                                    hasattr(_pytest.fixtures.FixtureManager.__init__, "__wrapped__")],
                 "main": [main.__name__, main.__file__ and Path(main.__file__).name, main.__package__],
                 "site": [site.PREFIXES, site.getsitepackages(), site.ENABLE_USER_SITE],
                 "sysconfig": [sysconfig.get_path("purelib"), sysconfig.get_config_var("prefix")],
@@ -194,6 +199,38 @@ def test_nothing_of_a_run_is_there_in_the_next(place: Path, python: Path, boxes:
     for name, source in (("leave", leave), ("look", look)):
         report = runner.run(request_for(python, write_project(place / name / "project", {"test_it.py": source})))
         assert report.counts == Counts(passed=1), report
+
+
+NAMES = """
+    import _pytest.fixtures, _pytest.tmpdir, pytest
+    ASKED, get = [], _pytest.fixtures.safe_getattr
+    _pytest.fixtures.safe_getattr = lambda holder, name, default: (ASKED.append(name), get(holder, name, default))[1]
+    @pytest.fixture
+    def number(): return 7
+    _pytest.tmpdir.number = number
+    del number
+"""
+
+
+def test_a_fork_looks_for_fixtures_where_there_can_be_any(
+    place: Path, python: Path, boxes: Boxes, warm: WarmParent
+) -> None:
+    look = """
+        from conftest import ASKED
+        def test_it(number, capfd):
+            assert number == 7
+            with capfd.disabled(): print("ASKED", len(ASKED))
+    """
+    project = write_project(place / "project", {"conftest.py": NAMES, "test_it.py": look})
+    asked = {}
+    for name, runner in (
+        ("cold", ModuleRunner(place / "cold", boxes, place / "lock")),
+        ("warm", WarmRunner(place / "warm", boxes, warm, place / "lock")),
+    ):
+        report = runner.run(request_for(python, project))
+        assert report.counts == Counts(passed=1), report.tests
+        asked[name] = int(report.end.stdout.partition("ASKED")[2].split()[0])
+    assert 0 < asked["warm"] < asked["cold"] / 2, asked
 
 
 def test_runs_draw_different_random_numbers(place: Path, python: Path, boxes: Boxes, warm: WarmParent) -> None:

@@ -17,6 +17,7 @@ from testmesh.testing.process_tree import ready_below
 _PERIODS = 2.0  # of a quota, that say something on average
 _LEAST_WINDOW_S = 0.1
 _ALL = 1_000_000
+_READ = 64 * 1024  # bytes of a file of /proc that are read at a time
 _NICEST = 9  # what is nicer gives way to the modules: an environment that is compiled while they run
 
 
@@ -95,12 +96,12 @@ def open_sensor(root: Path = Path("/")) -> Sensor:
 class MachineSensor:
     def __init__(self, root: Path = Path("/")) -> None:
         """Raises OSError, ValueError or IndexError where the machine does not tell what it should."""
-        self._proc = root / "proc"
+        self._proc = str(root / "proc")  # no Path: it is read a hundred times a second while something waits
         own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-        self._own = {f"cpu{number}" for number in own}
+        self._own = {b"cpu%d" % number for number in own}
         self._lock = threading.Lock()
         share = own_share(root)
-        total = self._machine_memory("MemTotal:")
+        total = self._machine_memory(b"MemTotal:")
         self._limits = [limit for limit in share.memory if limit.limit < total]
         self.memory: int | None = min([total, *(limit.limit for limit in self._limits)])
         self._quota = share.quota if share.quota is not None and share.quota.cores < len(self._own) else None
@@ -122,18 +123,18 @@ class MachineSensor:
 
     def own_ready(self) -> int:
         try:
-            return ready_below(os.getpid(), _NICEST, str(self._proc))
+            return ready_below(os.getpid(), _NICEST, self._proc)
         except OSError:  # they may not be looked at: perhaps all of them compute
             return _ALL
 
     def _free_memory(self) -> int:
-        return min([self._machine_memory("MemAvailable:"), *(limit.free() for limit in self._limits)])
+        return min([self._machine_memory(b"MemAvailable:"), *(limit.free() for limit in self._limits)])
 
-    def _machine_memory(self, name: str) -> int:
-        for line in (self._proc / "meminfo").read_text().splitlines():
-            if line.startswith(name):
-                return int(line.split()[1]) * 1024
-        raise ValueError(f"/proc/meminfo does not tell {name}")
+    def _machine_memory(self, name: bytes) -> int:
+        words = _read(f"{self._proc}/meminfo").partition(name)[2].split(None, 1)
+        if not words:
+            raise ValueError(f"/proc/meminfo does not tell {name.decode()}")
+        return int(words[0]) * 1024
 
 
 def _given(quota: Quota, moment: "_Moment") -> Processors:
@@ -154,13 +155,15 @@ class _Moment:
         self.stalled_s = stalled_s
 
     @classmethod
-    def of(cls, at: float, own: set[str], proc: Path) -> "_Moment":
-        lines = [line.split() for line in (proc / "stat").read_text().splitlines()]
+    def of(cls, at: float, own: set[bytes], proc: str) -> "_Moment":
+        counted = _read(f"{proc}/stat")
+        lines = [line.split() for line in counted.partition(b"\nintr")[0].splitlines()]  # that is a long one
         times = [list(map(int, words[1:])) for words in lines if words and words[0] in own]
         if len(times) != len(own) or not any(map(any, times)):
             raise ValueError("/proc/stat does not tell what the processors do")
         idle = sum(of_one[3] + of_one[4] for of_one in times)  # with nothing to do, but for waiting for a disk
-        ready = next((int(words[1]) for words in lines if words[:1] == ["procs_running"]), 1)
+        running = counted.partition(b"\nprocs_running")[2].split(None, 1)
+        ready = int(running[0]) if running else 1
         return cls(at, len(own), idle / os.sysconf("SC_CLK_TCK"), ready - 1, _stalled_s(proc))
 
     def waited_since(self, before: "_Moment") -> float:
@@ -178,9 +181,20 @@ class _Moment:
         return max(0.0, self.stalled_s - before.stalled_s) * busy
 
 
-def _stalled_s(proc: Path) -> float | None:
+def _stalled_s(proc: str) -> float | None:
     try:
-        some, _, _ = (proc / "pressure/cpu").read_text().partition("\n")
-        return int(some.rpartition("total=")[2]) / 1e6
+        some, _, _ = _read(f"{proc}/pressure/cpu").partition(b"\n")
+        return int(some.rpartition(b"total=")[2]) / 1e6
     except (OSError, ValueError):
         return None
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    data = b""
+    try:
+        while piece := os.read(descriptor, _READ):
+            data += piece
+    finally:
+        os.close(descriptor)
+    return data
