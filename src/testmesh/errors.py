@@ -58,6 +58,14 @@ class QueueFullError(TestmeshError):
         self.retry_after_s = retry_after_s
 
 
+class BusyError(TestmeshError):
+    """503: this node does as much of it as it can just now; carries when to come back."""
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class DrainingError(TestmeshError):
     """503: this node is leaving, or cannot make a submission durable now."""
 

@@ -5,7 +5,7 @@ All are frozen; a change is a new record made by `dataclasses.replace`. Everythi
 Sizes are bytes, durations seconds, `*_at` Unix seconds (wall time, for people only).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -79,6 +79,7 @@ class Options:
     module_timeout_s: float = 120.0
     install_timeout_s: float = 300.0
     services: tuple[Service, ...] | None = None  # None: what the project's pyproject.toml says
+    callback_url: str | None = field(default=None, repr=False)  # told of the end; may hold a password
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +176,7 @@ class Evaluation:
     eval_time: float | None = None  # seconds from submission to the end, on one node's monotonic clock
     number: int = 0  # 1 + the highest known where it was submitted: an order of age that needs no clock (Lamport)
     pruned: Pruned | None = None  # where set, only id, times, number and body_digest are there besides
+    called_back: bool = field(default=False, repr=False)  # callback_url was told of the end, or given up
 
     @property
     def projects(self) -> tuple[Project, ...]:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from testmesh.errors import SettingsError
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
+_SECRETS = ("secret", "api_token", "read_token", "callback_secret")
 _UNITS = {"": 1, "b": 1, "k": KIB, "kib": KIB, "m": MIB, "mib": MIB, "g": GIB, "gib": GIB}
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})")
 
@@ -43,7 +44,14 @@ class Settings:
     module_disk: int = GIB  # MESH_MODULE_DISK
     environments_size: int = 10 * GIB  # MESH_ENVIRONMENTS_SIZE: with the packages they are made of
     allow_vcs: bool = False  # MESH_ALLOW_VCS
+    callback_secret: str | None = field(default=None, repr=False)  # MESH_CALLBACK_SECRET
+    callback_private: bool = False  # MESH_CALLBACK_PRIVATE: callbacks may go to the operator's own networks
     log: str = "text"  # MESH_LOG
+
+    @property
+    def callback_key(self) -> str | None:
+        """What callbacks are signed with. None: there are none."""
+        return self.callback_secret or self.api_token
 
     @property
     def evaluations_file(self) -> Path:
@@ -70,7 +78,7 @@ def settings_from(environ: Mapping[str, str]) -> Settings:
         try:
             values[name] = parse(raw)
         except ValueError as error:
-            secret = name in ("secret", "api_token", "read_token") or "@" in raw  # as in https://user:token@host
+            secret = name in _SECRETS or "@" in raw  # as in https://user:token@host
             shown = "…" if secret else repr(raw)
             raise SettingsError(f"{variable}={shown}: {error}") from None
     host, port = values.get("host", "127.0.0.1"), values.get("port", 5001)
@@ -189,5 +197,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "module_disk": parse_size,
     "environments_size": parse_size,
     "allow_vcs": _switch,
+    "callback_secret": _token,
+    "callback_private": _switch,
     "log": _choice("text", "json"),
 }

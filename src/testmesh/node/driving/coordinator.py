@@ -14,6 +14,7 @@ from typing import Protocol
 
 from testmesh.clock import Clock
 from testmesh.errors import ConflictError, InfrastructureError, TestmeshError
+from testmesh.logs import about
 from testmesh.model import Evaluation
 from testmesh.node.driving.driver import Driver
 from testmesh.node.driving.driver_events import (
@@ -112,7 +113,9 @@ class Coordinator:
         self._events.put(MayClaim())
 
     def reported(self, reports: AttemptReports) -> None:
-        """What follows from them is durable when this returns: the worker need not keep them any more.
+        """The results among them are durable when this returns: the worker need not keep them any more.
+
+        That a module began is durable, and told to the peers, a moment later.
 
         Raises:
             ConflictError: this node does not drive one of their evaluations. DiskFullError, InfrastructureError.
@@ -220,21 +223,36 @@ class Coordinator:
         try:
             self._workers.run(node, order)
         except Exception as error:
-            log.warning("%s did not take %d modules: %s", node, len(order.tasks), error, exc_info=_unforeseen(error))
+            log.warning(
+                "%s did not take %d modules: %s",
+                node,
+                len(order.tasks),
+                error,
+                exc_info=_unforeseen(error),
+                extra=about(evaluation=order.evaluation.id, node=node),
+            )
             self._events.put(OrderFailed(node, order))
 
     def _ask(self, node: str, asked_at: float) -> None:
         try:
             self._events.put(HeldTold(node, self._workers.held(node), asked_at))
         except Exception as error:
-            log.info("could not ask %s what it runs: %s", node, error, exc_info=_unforeseen(error))
+            log.info(
+                "could not ask %s what it runs: %s", node, error, exc_info=_unforeseen(error), extra=about(node=node)
+            )
             self._events.put(HeldTold(node, None, asked_at))
 
     def _hand_over(self, target: str, changes: Changes) -> None:
         try:
             self._workers.hand_over(target, changes)
         except Exception as error:
-            log.warning("%s did not take evaluations over: %s", target, error, exc_info=_unforeseen(error))
+            log.warning(
+                "%s did not take evaluations over: %s",
+                target,
+                error,
+                exc_info=_unforeseen(error),
+                extra=about(node=target),
+            )
             self._events.put(HandedOver(target, changes, taken=False))
         else:
             self._events.put(HandedOver(target, changes, taken=True))

@@ -5,12 +5,13 @@ may be forgotten: after a restart, or on the node that takes over, everything be
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from testmesh.errors import ConflictError, DiskFullError, TestmeshError
-from testmesh.load_balance.policy import NodeLoad
+from testmesh.logs import about
 from testmesh.model import Evaluation
 from testmesh.node.driving.driver_events import (
     AskHeld,
@@ -34,20 +35,18 @@ from testmesh.node.driving.driver_events import (
 )
 from testmesh.node.driving.handover import Handovers
 from testmesh.node.driving.holdback import HoldBack
+from testmesh.node.driving.known_workers import KnownWorkers
 from testmesh.node.driving.saving import Saving
 from testmesh.node.driving.schedule import Schedule
-from testmesh.node.membership.ownership import successor
+from testmesh.node.driving.succession import is_next
 from testmesh.node.messaging.messages import AttemptReports, Load, Returned
 from testmesh.node.storage.ledger import Ledger
 from testmesh.node.storage.replica import Changes
 
 log = logging.getLogger(__name__)
 AUDIT_S = 5.0  # how often workers are asked whether they still have what they were given
-_REST_S = 1.0  # a node that refused an order gets no other for so long
-_OUT_OF_REACH = 2  # questions in a row that a worker did not answer: others get what it has
-_CUT_OFF_S = 30.0  # and it gets nothing for so long, unless it answers
 _LOOK_S = 30.0  # how often all unfinished evaluations are looked at, should news of one have been lost
-_LEAST_CORES = 0.05
+_CLAIM_AGAIN_S = 1.0  # after what could not be taken up
 _ARCHIVE_AWAY_S = 2.0  # and an evaluation whose files nobody has is not tried again before
 
 
@@ -59,9 +58,7 @@ class Driver:
         self._ledger = ledger
         self._schedule = schedule
         self._live = live
-        self._loads: dict[str, Load] = {}
-        self._resting: dict[str, float] = {}  # nodes that refused an order, until when
-        self._unanswered: dict[str, int] = {}  # by live worker, questions in a row
+        self._workers = KnownWorkers()
         self._known_since: dict[str, float] = {}  # of unfinished evaluations: what their duration is measured by
         self._mine: set[str] = set()  # evaluations that this process drives by right
         self._held_back = HoldBack()
@@ -79,9 +76,12 @@ class Driver:
         return bool(self._schedule.evaluations())
 
     def refusal(self, reports: AttemptReports) -> TestmeshError | None:
-        """Why reports that were handled must be kept by their sender. None: they are stored, or nobody needs them."""
+        """Why reports that were handled must be kept by their sender.
+
+        None: results are stored, or nobody needs them. That a module began may be forgotten: its worker is asked.
+        """
         for evaluation_id in {report.evaluation for report in reports.reports}:
-            if self._saving.of(evaluation_id):
+            if self._saving.is_behind(evaluation_id):
                 return DiskFullError("This node's disk is full: another goes on with the evaluation in a moment.")
             if self._schedule.drives(evaluation_id):
                 continue
@@ -92,7 +92,7 @@ class Driver:
 
     def next_due(self, now: float) -> float:
         """The time at which TimePassed has something to do, at the latest."""
-        return min(now + 1.0, self._held_back.next_due())
+        return min(now + 1.0, self._held_back.next_due(), self._saving.next_due())
 
     def handle(self, events: Sequence[Event], now: float, wall: float, own_load: Load) -> list[Effect]:
         """`wall`: Unix seconds, for people; `own_load`: this node's as a worker.
@@ -101,7 +101,7 @@ class Driver:
         is looked for at the next call.
         """
         self._effects = []
-        self._loads[self._address] = own_load
+        self._workers.said(self._address, own_load)
         self._saving.fails = not own_load.slots and not self._is_leaving
         self._held_back.expire(now)
         for event in events:
@@ -111,7 +111,7 @@ class Driver:
             self._try(self._see_unfinished)
         for evaluation_id in tuple(self._unseen):
             self._try(partial(self._look_at, evaluation_id, now))
-        if self._saving.save():
+        if self._saving.save(math.inf if self._is_leaving else now):
             for evaluation in self._schedule.evaluations():
                 self._try(partial(self._finish, evaluation, now, wall))
         if self._saving.fails or self._is_leaving:
@@ -149,23 +149,23 @@ class Driver:
                     self._known_since.setdefault(evaluation.id, now - max(0.0, wall - evaluation.submitted_at))
                     self._see((evaluation.id,))
             case AttemptReports(node, reports, load):
-                self._loads[node] = load
+                self._workers.said(node, load)
                 for report in reports:
-                    self._saving.add(self._schedule.reported(report, now, wall))
+                    self._saving.add(self._schedule.reported(report, now, wall), now)
                     if report.returned is Returned.NO_ARCHIVE:
                         self._held_back.until(report.evaluation, now + _ARCHIVE_AWAY_S)
                     elif report.returned is Returned.DISK_FULL:
-                        self._resting[node] = now + _REST_S
+                        self._workers.refused(node, now)
             case NodeLost(node, blame):
-                self._lost(node, blame)
+                self._lost(node, now, blame)
             case NodeJoined(node):
                 self._effects.append(AskHeld(node, now))
             case LoadSeen(node, load):
-                self._loads[node] = load
+                self._workers.said(node, load)
             case HeldTold():
                 self._told(event, now)
             case OrderFailed(node, order):
-                self._resting[node] = max(self._resting.get(node, 0.0), now + _REST_S)
+                self._workers.refused(node, now)
                 self._schedule.unplaced(node, order.evaluation.id, order.tasks)
             case HandedOver():
                 self._handed_over(event, now)
@@ -173,7 +173,7 @@ class Driver:
                 self._is_leaving = True
             case Stopping():
                 # What runs here ends with this node, in good order: that must not count against the modules.
-                self._saving.add(self._schedule.lost(self._address, blame=False))
+                self._saving.add(self._schedule.lost(self._address, blame=False), now)
                 self._is_leaving = True
             case TimePassed():
                 pass
@@ -181,11 +181,10 @@ class Driver:
     def _see(self, evaluation_ids: Sequence[str]) -> None:
         self._unseen.update(dict.fromkeys(evaluation_ids))
 
-    def _lost(self, node: str, blame: bool) -> None:
-        self._loads.pop(node, None)
-        self._unanswered.pop(node, None)
+    def _lost(self, node: str, now: float, blame: bool) -> None:
+        self._workers.lost(node)
         self._held_back.answered(node)
-        self._saving.add(self._schedule.lost(node, blame=blame))
+        self._saving.add(self._schedule.lost(node, blame=blame), now)
         self._handovers.lost(node)
         self._see_unfinished()
 
@@ -193,23 +192,18 @@ class Driver:
         """What a worker was given well before it was asked, and no longer has, is lost: it restarted meanwhile."""
         self._held_back.answered(event.node)
         if event.held is None:
-            self._out_of_reach(event.node, now)
+            if self._workers.did_not_answer(event.node, now):
+                self._saving.add(self._schedule.lost(event.node, blame=False), now)
             return
-        if self._unanswered.pop(event.node, 0) >= _OUT_OF_REACH:
-            self._resting.pop(event.node, None)
-        self._loads[event.node] = event.held.load
+        self._workers.answered(event.node)
+        self._workers.said(event.node, event.held.load)
         self._schedule.found(event.node, event.held.tasks, now)
         missing = self._schedule.placed_before(event.asked_at - AUDIT_S).get(event.node, set()) - set(event.held.tasks)
         if missing:
-            log.warning("%s no longer has %d modules it was given", event.node, len(missing))
-            self._saving.add(self._schedule.lost(event.node, missing))
-
-    def _out_of_reach(self, node: str, now: float) -> None:
-        """It lives, or the membership would say so; but the cable from here to there is cut, and it cannot report."""
-        self._unanswered[node] = self._unanswered.get(node, 0) + 1
-        if self._unanswered[node] >= _OUT_OF_REACH:
-            self._resting[node] = now + _CUT_OFF_S
-            self._saving.add(self._schedule.lost(node, blame=False))
+            log.warning(
+                "%s no longer has %d modules it was given", event.node, len(missing), extra=about(node=event.node)
+            )
+            self._saving.add(self._schedule.lost(event.node, missing), now)
 
     # Taking up and letting go ----------------------------------------------------------------
 
@@ -226,51 +220,35 @@ class Driver:
             if evaluation.owner != self._address and evaluation_id in self._mine:
                 self._forget(evaluation_id)
             if evaluation_id in self._mine:
-                self._drive(evaluation)
-            elif self._is_next(evaluation):
-                claimed = self._claimed(evaluation, now)
-                if claimed is None:
-                    self._next_look = min(self._next_look, now + _REST_S)
-                else:
-                    self._drive(claimed)
+                self._drive(evaluation, now)
+            elif self._may_claim and is_next(evaluation, self._address, self._live()):
+                self._claim(evaluation, now)
         del self._unseen[evaluation_id]
 
-    def _is_next(self, evaluation: Evaluation) -> bool:
-        """Whether this node is to take it up."""
-        if not self._may_claim:
-            return False
-        if evaluation.owner == self._address:
-            log.info("going on with evaluation %s, which an earlier process or node drove", evaluation.id)
-            return True
-        if evaluation.owner in self._live():
-            return False
-        next_owner = successor(evaluation, (*self._live(), self._address))
-        if next_owner is None:
-            log.warning("evaluation %s waits for one of %s to come back", evaluation.id, ", ".join(evaluation.holders))
-        elif next_owner == self._address:
-            log.warning("taking over evaluation %s from %s, which is gone", evaluation.id, evaluation.owner)
-        return next_owner == self._address
-
-    def _claimed(self, evaluation: Evaluation, now: float) -> Evaluation | None:
-        """Its record with this node as the owner. None: that cannot be stored, or another is asked to be it."""
+    def _claim(self, evaluation: Evaluation, now: float) -> None:
+        """Drive it from now on, unless that cannot be stored, or another is asked to: it is looked at again soon."""
+        self._next_look = min(self._next_look, now + _CLAIM_AGAIN_S)
         if self._is_leaving or self._saving.fails:
             passed_on = self._pass_on(evaluation, now, at_any_price=False)
             if passed_on or self._is_leaving:
-                return None
+                return
         claimed = replace(evaluation, owner=self._address, epoch=evaluation.epoch + 1)
         if not self._saving.merge(Changes((claimed,))):
-            return None
+            return
         self._mine.add(evaluation.id)
-        self._inquire(evaluation.id, now)
-        return claimed
+        # Workers may have modules of an earlier owner: they are asked before those are placed a second time.
+        asked = (*self._live(), self._address)
+        self._held_back.until_answered(evaluation.id, asked, now)
+        self._effects += [AskHeld(node, now) for node in asked if AskHeld(node, now) not in self._effects]
+        self._drive(claimed, now)
 
-    def _drive(self, evaluation: Evaluation) -> None:
+    def _drive(self, evaluation: Evaluation, now: float) -> None:
         driven = self._schedule.drives(evaluation.id)
-        self._saving.add(self._schedule.update(evaluation, self._ledger.store.states(evaluation.id)))
+        self._saving.add(self._schedule.update(evaluation, self._ledger.store.states(evaluation.id)), now)
         if not driven:
             present = {*self._live(), self._address}
             for node in set(self._schedule.placed_by_node()) - present:
-                self._saving.add(self._schedule.lost(node))
+                self._saving.add(self._schedule.lost(node), now)
         self._effects.append(ResolveSources(evaluation))
 
     def _forget(self, evaluation_id: str) -> None:
@@ -279,15 +257,9 @@ class Driver:
         self._handovers.forget(evaluation_id)
         self._held_back.forget(evaluation_id)
 
-    def _inquire(self, evaluation_id: str, now: float) -> None:
-        """Workers may have modules of an earlier owner: they are asked before those are placed a second time."""
-        asked = (*self._live(), self._address)
-        self._held_back.until_answered(evaluation_id, asked, now)
-        self._effects += [AskHeld(node, now) for node in asked if AskHeld(node, now) not in self._effects]
-
     def _pass_on(self, evaluation: Evaluation, now: float, *, at_any_price: bool) -> bool:
         """Ask another node to drive it. False: there is none."""
-        target = self._handovers.target(evaluation, self._live(), self._loads, at_any_price=at_any_price)
+        target = self._handovers.target(evaluation, self._live(), self._workers.loads, at_any_price=at_any_price)
         if target is None:
             return False
         unknown = self._saving.of(evaluation.id)
@@ -303,7 +275,12 @@ class Driver:
             if not event.taken:
                 self._handovers.refused(evaluation.id, event.target, now)
                 continue
-            log.info("%s goes on with evaluation %s", event.target, evaluation.id)
+            log.info(
+                "%s goes on with evaluation %s",
+                event.target,
+                evaluation.id,
+                extra=about(evaluation=evaluation.id, node=event.target),
+            )
             self._forget(evaluation.id)
             late = tuple(r for r in self._saving.of(evaluation.id) if r not in event.changes.modules)
             self._saving.forget(evaluation.id)
@@ -321,14 +298,10 @@ class Driver:
         took = now - self._known_since.get(evaluation.id, now)
         if self._saving.merge(Changes((replace(evaluation, finished_at=wall, eval_time=round(took, 3)),))):
             self._forget(evaluation.id)
-            log.info("evaluation %s ended after %.2f s", evaluation.id, took)
+            log.info("evaluation %s ended after %.2f s", evaluation.id, took, extra=about(evaluation=evaluation.id))
 
     def _place(self, now: float) -> None:
-        nodes = [
-            NodeLoad(address, load.slots, load.running + load.waiting, max(load.cores, _LEAST_CORES))
-            for address in (self._address, *self._live())
-            if (load := self._loads.get(address)) is not None and load.slots and self._resting.get(address, 0.0) <= now
-        ]
+        nodes = self._workers.that_take_work((self._address, *self._live()), now)
         if nodes:
             orders = self._schedule.place(nodes, now, {*self._handovers.names(now), *self._held_back.names()})
             self._effects += [SendOrder(address, order) for address, order in orders]
@@ -338,5 +311,5 @@ class Driver:
             return
         self._next_audit = now + AUDIT_S
         for node in set(self._schedule.placed_by_node()) - {*self._live(), self._address}:
-            self._lost(node, blame=True)  # its death came between placing and now
+            self._lost(node, now, blame=True)  # its death came between placing and now
         self._effects += [AskHeld(node, now) for node in self._schedule.placed_before(now - AUDIT_S)]

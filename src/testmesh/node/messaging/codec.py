@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from testmesh.errors import MalformedError
-from testmesh.model import Counts, Evaluation, ModuleResult, TestResult
+from testmesh.model import Counts, Evaluation, ModuleResult, TestResult, Verdict
 from testmesh.node.messaging.messages import Digests, PingReply
 
 T = TypeVar("T")
@@ -75,11 +75,12 @@ def _check(value: object, most: int) -> None:
 
 def _check_fields(record: Any, most: int) -> None:
     """Of a dataclass with slots, which all records are."""
-    if isinstance(record, ModuleResult) and not record.verdict.is_final:
+    kind = type(record)
+    if kind is ModuleResult and not record.verdict.is_final:
         raise ValueError(f"a result cannot be {record.verdict.value}")
-    if isinstance(record, Counts) and most == MOST_RECEIVED:
+    if kind is Counts and most == MOST_RECEIVED:
         most = _MOST_TESTS_RECEIVED
-    elif isinstance(record, Digests | PingReply):
+    elif kind is Digests or kind is PingReply:
         most = _MOST_OF_A_DIGEST
     for name in record.__slots__:
         value = getattr(record, name)
@@ -90,7 +91,10 @@ def _check_fields(record: Any, most: int) -> None:
         elif kind is int:
             if not 0 <= value <= most:
                 raise ValueError(f"a number is not in 0 to {most}")
-        elif value is not None:
+        elif kind is float:
+            if not 0.0 <= value < math.inf:
+                raise ValueError("a time is negative or not finite")
+        elif value and kind is not Verdict:  # nothing is wrong with what is empty
             _check(value, most)
 
 

@@ -22,6 +22,7 @@ from testmesh.node.messaging.messages import (
     Members,
     PingReply,
     Replicate,
+    Vitals,
     WorkOrder,
 )
 from testmesh.node.messaging.wire import (
@@ -39,6 +40,7 @@ from testmesh.node.messaging.wire import (
     REPLICATE,
     REPORTS,
     UPDATES,
+    VITALS,
     WORK_ORDER,
 )
 from testmesh.node.storage.replica import Changes
@@ -114,6 +116,13 @@ class HttpPeers:
         ):
             for piece in answer.pieces():
                 file.write(piece)
+
+    def vitals(self, address: str, history: bool, timeout: float) -> Vitals:
+        path = f"/vitals?history={int(history)}"
+        found = decode(VITALS, self._call("GET", address, path, timeout=timeout))
+        if found.address != address:
+            raise PeerError(f"{found.address} answered for {address}.")
+        return found
 
     def fetch_archives(self, address: str, order: FetchOrder) -> FetchProgress:
         return decode(FETCH_PROGRESS, self._call("POST", address, "/fetch_archives", encode(FETCH_ORDER, order)))

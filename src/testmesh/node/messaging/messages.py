@@ -175,6 +175,35 @@ class PeerList:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """What a node had to do `age` seconds ago. `cpu`: the used part of its processors, 0 to 1; None: not known."""
+
+    age: float
+    running: int
+    waiting: int
+    cpu: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """How a node is, as it says itself. `status` and what follows as /health has it; `uptime` in seconds.
+
+    `cpu`, `memory`: the used parts of what it may use, 0 to 1; None: it cannot tell. `history`: the oldest first.
+    """
+
+    address: str
+    status: str
+    sandbox: str
+    loopback: str
+    version: str
+    load: Load
+    cpu: float | None
+    memory: float | None
+    uptime: float
+    history: tuple[Moment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """A part of an evaluation's records. `following`: the number of the module that the next one begins with."""
 

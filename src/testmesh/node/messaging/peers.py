@@ -15,6 +15,7 @@ from testmesh.node.messaging.messages import (
     IndirectReply,
     PingReply,
     Replicate,
+    Vitals,
     WorkOrder,
 )
 from testmesh.node.storage.replica import Changes
@@ -55,3 +56,5 @@ class PeerClient(Protocol):
     def held_archives(self, address: str, asked: ArchivesAsked) -> ArchivesHeld: ...
 
     def peers_of(self, address: str, timeout: float) -> tuple[str, ...]: ...
+
+    def vitals(self, address: str, history: bool, timeout: float) -> Vitals: ...

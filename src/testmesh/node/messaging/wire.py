@@ -17,6 +17,7 @@ from testmesh.node.messaging.messages import (
     PeerList,
     PingReply,
     Replicate,
+    Vitals,
     WorkOrder,
 )
 
@@ -31,6 +32,7 @@ HELD = TypeAdapter(Held)
 DIGESTS = TypeAdapter(Digests)
 PEER_LIST = TypeAdapter(PeerList)
 PAGE = TypeAdapter(Page)
+VITALS = TypeAdapter(Vitals)
 FETCH_ORDER = TypeAdapter(FetchOrder)
 FETCH_PROGRESS = TypeAdapter(FetchProgress)
 ARCHIVES_ASKED = TypeAdapter(ArchivesAsked)

@@ -75,6 +75,7 @@ def merge_evaluations(mine: Evaluation, theirs: Evaluation) -> Evaluation:
         eval_time=end.eval_time,
         sealed_token=max(tokens) if tokens and not is_over and not all(s.is_resolved for s in sources) else None,
         number=min(e.number for e in both),
+        called_back=mine.called_back or theirs.called_back,
     )
 
 
@@ -108,13 +109,29 @@ def digest_of(evaluation: Evaluation | None, modules: Iterable[ModuleRecord]) ->
 
 
 def fingerprint(record: Evaluation) -> int:
-    """Fingerprints combine by exclusive or, so that one changed record updates the whole in one step."""
-    return _hash(repr(record))
+    """Fingerprints combine by exclusive or, so that one changed record updates the whole in one step.
+
+    Callbacks are in it where there is one: records that were stored before there were any keep their fingerprints.
+    """
+    callback = (record.options.callback_url, record.called_back)
+    return _hash(repr(record) + (repr(callback) if any(callback) else ""))
 
 
 def module_fingerprint(state: ModuleState, tests: int) -> int:
     """`tests` is how many outcomes belong to it, so that a node that lost them differs and gets them again."""
-    return _hash(f"{state!r} {tests}")
+    return _hash(f"{_text_of(state)} {tests}")
+
+
+def _text_of(state: ModuleState) -> str:
+    """What `repr` gives, in half the time: this is made several times for every result of the whole mesh."""
+    s, c = state, state.counts
+    return (
+        f"ModuleState(evaluation={s.evaluation!r}, project={s.project!r}, module={s.module!r}, verdict={s.verdict!r},"
+        f" epoch={s.epoch!r}, attempt={s.attempt!r}, node={s.node!r}, counts=Counts(passed={c.passed!r},"
+        f" failed={c.failed!r}, errors={c.errors!r}, skipped={c.skipped!r}), time={s.time!r}, python={s.python!r},"
+        f" detail={s.detail!r}, losses={s.losses!r}, cpu_time={s.cpu_time!r}, began_at={s.began_at!r},"
+        f" starved={s.starved!r})"
+    )
 
 
 def _hash(text: str) -> int:
@@ -145,7 +162,8 @@ def _pruned_order(evaluation: Evaluation) -> tuple[int, str]:
 def _what_was_submitted(evaluation: Evaluation) -> str:
     """What never changes. The time is not in it: one submission may come to two nodes, under one Idempotency-Key."""
     sources = [(source.kind, source.name, source.url) for source in evaluation.sources]
-    return repr((evaluation.body_digest, evaluation.options, evaluation.tests_archive, sources))
+    callback = evaluation.options.callback_url  # which is not in the options' repr
+    return repr((evaluation.body_digest, evaluation.options, callback, evaluation.tests_archive, sources))
 
 
 def _end_order(evaluation: Evaluation) -> tuple[bool, float, bool, float]:
@@ -176,6 +194,8 @@ def _merge_sources(mine: Evaluation, theirs: Evaluation) -> tuple[Source, ...]:
 
 def _merge_source(mine: Source, theirs: Source) -> Source:
     """What one node could not have another had: an archive wins over an error, the lower epoch over others."""
+    if mine == theirs:
+        return mine
     if mine.is_resolved != theirs.is_resolved:
         return mine if mine.is_resolved else theirs
     return min((mine, theirs), key=lambda source: (source.archive is None, source.epoch, repr(source)))

@@ -22,13 +22,14 @@ from testmesh.node.storage.sqlite_schema import (
     PRUNED,
     STATE_COLUMNS,
     DamagedError,
+    as_stored,
     place_of,
     row_of,
     state_of,
     stored_evaluation,
     stored_tests,
 )
-from testmesh.node.storage.sqlite_totals import count_evaluation, count_state
+from testmesh.node.storage.sqlite_totals import CountedStates, count_evaluation
 from testmesh.node.storage.timings import Timing
 
 _OF_EVALUATION = "WHERE evaluation = ?"
@@ -59,9 +60,9 @@ def merge_into(writer: sqlite3.Connection, changes: Changes) -> Merged:
         MalformedError: what is to be stored could not be read again; nothing of it is written.
     """
     checked(changes)
-    merged = Merged()
+    merged, counted = Merged(), CountedStates()
     for evaluation in changes.evaluations:
-        _merge_evaluation(writer, evaluation, merged)
+        _merge_evaluation(writer, evaluation, merged, counted)
     pruned: dict[str, bool] = {}
     for record in changes.modules:
         of = record.state.evaluation
@@ -69,7 +70,8 @@ def merge_into(writer: sqlite3.Connection, changes: Changes) -> Merged:
             row = writer.execute("SELECT stage FROM evaluations WHERE id = ?", (of,)).fetchone()
             pruned[of] = row is not None and row[0] == PRUNED
         if not pruned[of]:
-            _merge_module(writer, record, merged)
+            _merge_module(writer, record, merged, counted)
+    counted.write(writer)
     for evaluation_id, delta in merged.deltas.items():
         row = writer.execute("SELECT digest FROM digests WHERE id = ?", (evaluation_id,)).fetchone()
         digest = (row[0] if row else 0) ^ delta
@@ -77,7 +79,7 @@ def merge_into(writer: sqlite3.Connection, changes: Changes) -> Merged:
     return merged
 
 
-def _merge_evaluation(writer: sqlite3.Connection, theirs: Evaluation, merged: Merged) -> None:
+def _merge_evaluation(writer: sqlite3.Connection, theirs: Evaluation, merged: Merged, counted: CountedStates) -> None:
     theirs = decode(EVALUATION, encode(EVALUATION, theirs))  # as it is read again, or fingerprints would differ
     row = writer.execute("SELECT document, fingerprint FROM evaluations WHERE id = ?", (theirs.id,)).fetchone()
     mine, before = (stored_evaluation(row[0]), row[1]) if row else (None, 0)
@@ -94,7 +96,7 @@ def _merge_evaluation(writer: sqlite3.Connection, theirs: Evaluation, merged: Me
         (new.id, new.submitted_at, new.number, stage, new.finished_at, after, encode(EVALUATION, new)),
     )
     if new.pruned and (mine is None or not mine.pruned):
-        _drop_modules(writer, new.id, merged)
+        _drop_modules(writer, new.id, merged, counted)
     if mine is None or (mine.projects, mine.archives, mine.pruned) != (new.projects, new.archives, new.pruned):
         if mine is not None:
             count_evaluation(writer, mine, -1)
@@ -117,18 +119,18 @@ def _check_digest(writer: sqlite3.Connection, evaluation_id: str, merged: Merged
         raise DamagedError(f"the digest of evaluation {evaluation_id} is not that of its records")
 
 
-def _drop_modules(writer: sqlite3.Connection, evaluation_id: str, merged: Merged) -> None:
+def _drop_modules(writer: sqlite3.Connection, evaluation_id: str, merged: Merged, counted: CountedStates) -> None:
     rows = writer.execute(f"SELECT {STATE_COLUMNS}, fingerprint FROM modules {_OF_EVALUATION}", (evaluation_id,))  # noqa: S608
     for row in rows.fetchall():
-        count_state(writer, state_of(row[:-1]), -1)
+        counted.add(state_of(row[:-1]), -1)
         merged.deltas[evaluation_id] = merged.deltas.get(evaluation_id, 0) ^ row[-1]
     writer.execute(f"DELETE FROM modules {_OF_EVALUATION}", (evaluation_id,))  # noqa: S608
     writer.execute(f"DELETE FROM tests {_OF_EVALUATION}", (evaluation_id,))  # noqa: S608
 
 
-def _merge_module(writer: sqlite3.Connection, theirs: ModuleRecord, merged: Merged) -> None:
-    state = state_of(row_of(theirs.state))  # as it is read again
-    theirs = ModuleRecord(state, theirs.tests)
+def _merge_module(writer: sqlite3.Connection, theirs: ModuleRecord, merged: Merged, counted: CountedStates) -> None:
+    state = as_stored(theirs.state)
+    theirs = theirs if state is theirs.state else ModuleRecord(state, theirs.tests)
     row = writer.execute(
         f"SELECT {STATE_COLUMNS}, tests, fingerprint FROM modules {_OF_MODULE}",  # noqa: S608
         place_of(state),
@@ -152,8 +154,8 @@ def _merge_module(writer: sqlite3.Connection, theirs: ModuleRecord, merged: Merg
     elif had_tests:
         writer.execute(f"DELETE FROM tests {_OF_MODULE}", place_of(state))  # noqa: S608
     if mine is not None:
-        count_state(writer, mine, -1)
-    count_state(writer, new.state, 1)
+        counted.add(mine, -1)
+    counted.add(new.state, 1)
     merged.modules[state.key] = new
     merged.deltas[state.evaluation] = merged.deltas.get(state.evaluation, 0) ^ before ^ after
 

@@ -128,6 +128,13 @@ def row_of(state: ModuleState) -> tuple[object, ...]:
     )
 
 
+def as_stored(state: ModuleState) -> ModuleState:
+    """As it is read again: where whole seconds were given as such, they are not."""
+    if type(state.time) is type(state.cpu_time) is type(state.began_at) is float:
+        return state
+    return state_of(row_of(state))
+
+
 def state_of(row: Sequence[Any]) -> ModuleState:
     evaluation, project, module, verdict, epoch, attempt, node, passed, failed, errors, skipped, *rest = row
     counts = Counts(passed, failed, errors, skipped)

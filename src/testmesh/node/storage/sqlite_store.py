@@ -158,6 +158,19 @@ class SqliteStore:
         query = "SELECT count(*) FROM evaluations WHERE stage = 0"
         return self._file.read(lambda reader: int(reader.execute(query).fetchone()[0]))
 
+    def unfinished_by_progress(self) -> tuple[int, int]:
+        query = (
+            "SELECT count(*), total(EXISTS (SELECT 1 FROM modules m WHERE m.evaluation = e.id"
+            " AND m.verdict != 'pending')) FROM evaluations e WHERE stage = 0"
+        )
+        found, begun = map(int, self._file.read(lambda reader: reader.execute(query).fetchone()))
+        return found - begun, begun
+
+    def awaiting_callback(self) -> list[Evaluation]:
+        """Documents are not taken apart to find them: that takes long, and few have a callback_url."""
+        where = "stage = 1 AND instr(document, ?) > 0 AND instr(document, ?) > 0"
+        return self._evaluations(where, b'"callback_url":"', b'"called_back":false')
+
     def timing(self, content: str) -> Timing | None:
         return self._history.timing(content)
 

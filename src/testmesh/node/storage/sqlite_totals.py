@@ -21,13 +21,31 @@ _DERIVED = ("digests", "archives", "project_names", "node_totals", "node_project
 # Keeping in step -----------------------------------------------------------------------------
 
 
-def count_state(connection: sqlite3.Connection, state: ModuleState, sign: int) -> None:
-    """Add a module (sign 1), or take it back (-1)."""
-    if not state.counts_in_totals:
-        return
-    _add_totals(connection, state.node, state.counts, 1, sign)
-    _add_use(connection, "node_projects", (state.node, state.project), sign)
-    _add_use(connection, "node_evaluations", (state.node, state.evaluation), sign)
+class CountedStates:
+    """What the modules of one transaction change: they are mostly of few nodes and projects, so it is summed first."""
+
+    def __init__(self) -> None:
+        self._totals: dict[str, list[int]] = {}  # by node
+        self._projects: Counter[tuple[str, str]] = Counter()
+        self._evaluations: Counter[tuple[str, str]] = Counter()
+
+    def add(self, state: ModuleState, sign: int) -> None:
+        """A module (sign 1), or take it back (-1)."""
+        if not state.counts_in_totals:
+            return
+        counts, sums = state.counts, self._totals.setdefault(state.node, [0] * 5)
+        for place, number in enumerate((counts.passed, counts.failed, counts.errors, counts.skipped, 1)):
+            sums[place] += sign * number
+        self._projects[state.node, state.project] += sign
+        self._evaluations[state.node, state.evaluation] += sign
+
+    def write(self, connection: sqlite3.Connection) -> None:
+        for node, sums in self._totals.items():
+            connection.execute(_ADD_TOTALS, (node, *sums))
+        for table, uses in (("node_projects", self._projects), ("node_evaluations", self._evaluations)):
+            for key, change in uses.items():
+                if change:
+                    _add_use(connection, table, key, change)
 
 
 def count_evaluation(connection: sqlite3.Connection, evaluation: Evaluation, sign: int) -> None:
@@ -66,12 +84,12 @@ def _add_totals(connection: sqlite3.Connection, node: str, counts: Counts, modul
     connection.execute(_ADD_TOTALS, (node, *(sign * number for number in numbers)))
 
 
-def _add_use(connection: sqlite3.Connection, table: str, key: tuple[str, ...], sign: int) -> None:
+def _add_use(connection: sqlite3.Connection, table: str, key: tuple[str, ...], change: int) -> None:
     connection.execute(
         f"INSERT INTO {table} VALUES ({'?, ' * len(key)}?) ON CONFLICT DO UPDATE SET uses = uses + excluded.uses",  # noqa: S608
-        (*key, sign),
+        (*key, change),
     )
-    if sign < 0:
+    if change < 0:
         column = "name = ?" if table == "project_names" else f"node = ? AND {table[5:-1]} = ?"
         connection.execute(f"DELETE FROM {table} WHERE {column} AND uses = 0", key)  # noqa: S608
 

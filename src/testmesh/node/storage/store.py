@@ -82,6 +82,14 @@ class ResultStore(Protocol):
 
     def unfinished_count(self) -> int: ...
 
+    def unfinished_by_progress(self) -> tuple[int, int]:
+        """How many have no module that began, and how many have one."""
+        ...
+
+    def awaiting_callback(self) -> list[Evaluation]:
+        """Those that have ended, and whose callback_url was not told, in no order."""
+        ...
+
     def timing(self, content: str) -> Timing | None:
         """How long modules with this content took, wherever they ran, at no cost.
 
@@ -207,6 +215,14 @@ class MemoryStore:
 
     def unfinished_count(self) -> int:
         return len(self.unfinished())
+
+    def awaiting_callback(self) -> list[Evaluation]:
+        asked = (e for e in self._listed() if e.options.callback_url is not None and not e.called_back)
+        return [e for e in asked if e.finished_at is not None]
+
+    def unfinished_by_progress(self) -> tuple[int, int]:
+        begun = [any(s.verdict is not Verdict.PENDING for s in self.states(e.id)) for e in self.unfinished()]
+        return begun.count(False), begun.count(True)
 
     def timing(self, content: str) -> Timing | None:
         return self._timings.get(content)

@@ -233,6 +233,68 @@ class TestWhatAReporterIsTold:
         assert self.refusal(world, one) is DiskFullError
 
 
+class TestThatAModuleBegan:
+    """Need not be stored at once: it waits a moment for a result, and is told to no one who asks for durability."""
+
+    def begun(self, *live: str, epoch: int = 0) -> tuple[World, Task]:
+        world = World(*live)
+        (one, _) = tasks_of(world.driving(evaluation("e1", BOTH, epoch=epoch)))
+        world.report(one, None)
+        return world, one
+
+    def verdict(self, world: World, module: str = "t1") -> Verdict:
+        return {state.module: state.verdict for state in world.store.states("e1")}[module]
+
+    def test_is_stored_a_moment_later(self) -> None:
+        world, _ = self.begun()
+        assert self.verdict(world) is Verdict.PENDING
+        due = world.driver.next_due(world.now)
+        assert world.now < due <= world.now + 0.1
+        world.now = due
+        world.handle()
+        assert self.verdict(world) is Verdict.RUNNING
+        assert world.driver.next_due(world.now) == world.now + 1.0
+
+    def test_is_stored_with_the_next_result(self) -> None:
+        world, one = self.begun()
+        (other,) = {Task("p", name, 0, 1) for name in BOTH["p"]} - {one}
+        world.report(other)
+        assert (self.verdict(world, one.module), self.verdict(world, other.module)) == (Verdict.RUNNING, Verdict.PASSED)
+
+    def test_is_never_stored_where_it_ended_meanwhile(self) -> None:
+        world, one = self.begun()
+        merged: list[ModuleRecord] = []
+        world.ledger.subscribe(lambda changes, _: merged.extend(changes.modules))
+        world.report(one)
+        world.now += 1.0
+        world.handle()
+        assert [record.state.verdict for record in merged] == [Verdict.PASSED]
+
+    def test_is_stored_at_once_after_an_owner_was_lost(self) -> None:
+        """The module may be why, and its losses are counted by what is stored."""
+        assert self.verdict(self.begun(epoch=1)[0]) is Verdict.RUNNING
+
+    def test_is_stored_at_once_where_this_node_leaves(self) -> None:
+        world, one = self.begun()
+        world.handle(Draining())
+        assert self.verdict(world, one.module) is Verdict.RUNNING
+
+    def test_is_handed_over_with_its_evaluation(self) -> None:
+        world, _ = self.begun("b:1")
+        world.store.is_full, world.own_load = True, FULL
+        (handover,) = handovers(world.handle())
+        assert [record.state.verdict for record in handover.changes.modules] == [Verdict.RUNNING]
+
+    def test_keeps_its_reporter_waiting_only_where_it_could_not_be_stored_in_time(self) -> None:
+        world, one = self.begun("b:1")
+        told = AttemptReports(ME, (AttemptReport("e1", one, ME),), FREE)
+        assert world.driver.refusal(told) is None
+        world.store.is_full, world.own_load = True, FULL
+        world.now += 1.0
+        world.handle()
+        assert isinstance(world.driver.refusal(told), DiskFullError)
+
+
 class TestTakingOver:
     def dead_owners(self, *states: ModuleState, holders: tuple[str, ...] = ("a:1", "z:1")) -> World:
         world = World("b:1")

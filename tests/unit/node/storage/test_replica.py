@@ -1,5 +1,6 @@
 """Merging is a join of a semilattice, and a final result stands."""
 
+import hashlib
 from dataclasses import replace
 from functools import reduce
 from itertools import permutations
@@ -27,6 +28,7 @@ from testmesh.node.storage.replica import (
     may_be_pruned,
     merge_evaluations,
     merge_modules,
+    module_fingerprint,
     prune,
 )
 from tests.support import records as some
@@ -320,3 +322,11 @@ def test_changes_know_their_evaluations_and_whether_there_is_anything() -> None:
     changes = Changes((evaluation("e2"),), (ModuleRecord(STATE), ModuleRecord(replace(STATE, evaluation="e2"))))
     assert changes
     assert changes.evaluation_ids() == ("e2", "e1")
+
+
+@given(some.records)
+def test_a_modules_fingerprint_is_that_of_its_repr(found: ModuleRecord) -> None:
+    """Such are on the disks, and nodes compare them: of a field that is left out they would not see that it differs."""
+    text = f"{found.state!r} {len(found.tests)}".encode("utf-8", "surrogatepass")
+    expected = int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+    assert module_fingerprint(found.state, len(found.tests)) == expected
