@@ -1,5 +1,6 @@
 """The `testmesh` command: verbs only. What they do is in `testmesh.client`."""
 
+import io
 import json
 import os
 import sys
@@ -8,38 +9,96 @@ import webbrowser
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
-from rich.console import Console
 
-from testmesh.client.api import ClientError, MeshClient, find_mesh
-from testmesh.client.export import as_csv, as_json
-from testmesh.client.render import evaluations_table, grade_table, nodes_table, show_tests, status_view
+from testmesh import __version__
+from testmesh.client import completion
+from testmesh.client.api import ClientError, MeshClient
+from testmesh.client.entrance import client_of, quick_client
+from testmesh.client.logs import Wanted, show_tests
+from testmesh.client.output import as_text, console_of, write_out
+from testmesh.client.render import evaluations_table, grade_table, nodes_table, status_view
 from testmesh.client.submit import Submission, submit_inputs
 from testmesh.client.summary import exit_code
+from testmesh.client.text import clean, shortened
 from testmesh.client.watch import watch
 from testmesh.errors import TestmeshError
 
-_CANDIDATES = ("http://127.0.0.1:80", "http://127.0.0.1:8080", "http://127.0.0.1:5001")
+_INTERRUPTED = 130
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or typer's own copy of it
 
-app = typer.Typer(
-    help="Grade Python projects on a mesh of nodes. Exit code 0: all passed, 1: some failed, 2: could not.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+_HELP = "Grade Python projects on a mesh of nodes. Exit code 0: all passed, 1: some failed, 2: could not."
+
+app = typer.Typer(help=_HELP, pretty_exceptions_enable=False)
+
+
+def _complete_id(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    client = quick_client(context.params.get("url"))
+    return completion.evaluation_ids(client, incomplete) if client else []
+
+
+def _known_id(context: typer.Context) -> str | None:
+    # Before an option that still lacks its value the parser leaves arguments where they are.
+    return context.params.get("evaluation_id") or next(iter(context.args), None)
+
+
+def _complete_project(context: typer.Context, incomplete: str) -> list[str]:
+    client, known = quick_client(context.params.get("url")), _known_id(context)
+    return completion.project_names(client, known, incomplete) if client and known else []
+
+
+def _complete_module(context: typer.Context, incomplete: str) -> list[str]:
+    client, known = quick_client(context.params.get("url")), _known_id(context)
+    project = context.params.get("project")
+    return completion.module_names(client, known, project, incomplete) if client and known else []
+
 
 Url = Annotated[
-    str | None, typer.Option("--url", envvar="TESTMESH_URL", help="The mesh; else this machine's on 80, 8080, 5001.")
+    str | None,
+    typer.Option(
+        "--url", envvar="TESTMESH_URL", help="The mesh, or several separated by commas; else this machine's own."
+    ),
 ]
-EvaluationId = Annotated[str, typer.Argument(metavar="ID", help="An evaluation's id, as `submit` prints it.")]
+EvaluationId = Annotated[
+    str, typer.Argument(metavar="ID", help="An evaluation's id, as `submit` prints it.", autocompletion=_complete_id)
+]
+MaybeId = Annotated[str | None, typer.Argument(metavar="[ID]", help="An evaluation's id.", autocompletion=_complete_id)]
 Watch = Annotated[bool, typer.Option("--watch", "-w", help="Show progress until the end, then the grades.")]
-ProjectOption = Annotated[str | None, typer.Option("--project", help="Only this project.")]
+ProjectOption = Annotated[
+    str | None, typer.Option("--project", help="Only this project.", autocompletion=_complete_project)
+]
+ModuleOption = Annotated[
+    str | None, typer.Option("--module", help="Only this test file.", autocompletion=_complete_module)
+]
 
 
 class ResultFormat(StrEnum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+    JUNIT = "junit"
+    HTML = "html"
+
+
+_EXPORTS = {ResultFormat.CSV: "results.csv", ResultFormat.JUNIT: "junit.xml", ResultFormat.HTML: "report.html"}
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"testmesh {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+]
+
+
+@app.callback(help=_HELP)
+def common(version: Version = False) -> None:
+    """Options without a command."""
 
 
 @app.command()
@@ -60,115 +119,123 @@ def submit(
     url: Url = None,
 ) -> None:
     """Submit projects as one evaluation and print its id."""
-    client = _client(url)
+    client = client_of(url)
     chosen = _options(options, module_timeout_s=module_timeout, install_timeout_s=install_timeout)
     submission = Submission(tuple(inputs), tests, chosen, auth_token)
     with tempfile.TemporaryDirectory(prefix="testmesh-") as folder:
-        evaluation_id = submit_inputs(client, submission, Path(folder), _console(stderr=True))
-    _accepted(client, evaluation_id, watch_it)
+        evaluation_id = submit_inputs(client, submission, Path(folder), console_of(sys.stderr))
+    _accepted(client, evaluation_id, watch_it, url)
 
 
 @app.command()
 def status(
-    evaluation_id: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    evaluation_id: MaybeId = None,
     watch_it: Watch = False,
-    limit: Annotated[int, typer.Option(help="At most so many, newest first.")] = 20,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many, newest first.")] = 20,
     url: Url = None,
 ) -> None:
     """Show one evaluation with its modules, or list the newest ones."""
-    client = _client(url)
+    client = client_of(url)
+    if watch_it and evaluation_id is None:
+        raise ClientError("--watch needs the id of an evaluation; `testmesh status` lists them")
     if evaluation_id is None:
-        _console().print(evaluations_table(client.evaluations(limit)))
+        console_of(sys.stdout).print(evaluations_table(client.evaluations(limit)))
     elif watch_it:
-        _watch(client, evaluation_id)
+        _watch(client, evaluation_id, url)
     else:
-        _console().print(status_view(client.evaluation(evaluation_id)))
+        console_of(sys.stdout).print(status_view(client.evaluation(evaluation_id)))
 
 
 @app.command()
 def results(
     evaluation_id: EvaluationId,
-    result_format: Annotated[ResultFormat, typer.Option("--format", "-f")] = ResultFormat.TABLE,
+    result_format: Annotated[ResultFormat, typer.Option("--format", "-f", help="What to write.")] = ResultFormat.TABLE,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file to write to.")] = None,
     url: Url = None,
 ) -> None:
-    """Print the grades."""
-    document = _client(url).evaluation(evaluation_id)
-    match result_format:
-        case ResultFormat.TABLE:
-            _console().print(grade_table(document))
-        case ResultFormat.JSON:
-            typer.echo(as_json(document), nl=False)
-        case ResultFormat.CSV:
-            typer.echo(as_csv(document), nl=False)
+    """Print or save the grades."""
+    client = client_of(url)
+    if name := _EXPORTS.get(result_format):
+        write_out(client.export(evaluation_id, name), output)
+        return
+    document = client.evaluation(evaluation_id)
+    if result_format is ResultFormat.JSON:
+        write_out(json.dumps(document, indent=2).encode() + b"\n", output)
+    elif output is not None:
+        write_out(as_text(grade_table(document)), output)
+    else:
+        console_of(sys.stdout).print(grade_table(document))
 
 
 @app.command()
 def logs(
     evaluation_id: EvaluationId,
     project: ProjectOption = None,
-    module: Annotated[str | None, typer.Option("--module", help="Only this test file.")] = None,
+    module: ModuleOption = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only what failed.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="The output of passed tests too.")] = False,
     url: Url = None,
 ) -> None:
-    """Show every test, and what those that failed printed."""
-    show_tests(_console(), _client(url).tests(evaluation_id, project, module), everything=everything)
+    """Show every test, those that failed first and with what they printed."""
+    client = client_of(url)
+    wanted = Wanted(project, module, all_output=everything, only_failed=failed)
+    tests = client.tests(evaluation_id, project, module)
+    show_tests(console_of(sys.stdout), client.evaluation(evaluation_id), tests, wanted)
 
 
 @app.command()
 def cancel(evaluation_id: EvaluationId, url: Url = None) -> None:
     """Cancel what has not ended; results so far stay."""
-    _client(url).cancel(evaluation_id)
-    typer.echo(f"cancelled {evaluation_id}")
+    client_of(url).cancel(evaluation_id)
+    typer.echo(f"cancelled {clean(evaluation_id)}")
 
 
 @app.command()
 def rerun(evaluation_id: EvaluationId, project: ProjectOption = None, watch_it: Watch = False, url: Url = None) -> None:
     """Grade the same sources again, as a new evaluation."""
-    client = _client(url)
-    _accepted(client, client.rerun(evaluation_id, project), watch_it)
+    client = client_of(url)
+    _accepted(client, client.rerun(evaluation_id, project), watch_it, url)
 
 
 @app.command()
 def nodes(url: Url = None) -> None:
-    """List the live nodes, what each ran and its peers."""
-    client = _client(url)
-    _console().print(nodes_table(client.stats(), client.network()))
+    """List the nodes with their load and how well they isolate."""
+    console_of(sys.stdout).print(nodes_table(client_of(url).nodes()))
 
 
 @app.command("open")
 def open_(
-    evaluation_id: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    evaluation_id: MaybeId = None,
     browser: Annotated[bool, typer.Option(help="Start a browser, where this is a terminal.")] = True,
     url: Url = None,
 ) -> None:
-    """Print the mesh's address, or an evaluation's, and open it in a browser."""
-    base = _client(url).url
-    address = f"{base}/evaluation/{evaluation_id}" if evaluation_id else f"{base}/"
-    typer.echo(address)
+    """Print the address of the dashboard, or of an evaluation in it, and open it in a browser."""
+    base = client_of(url).url
+    address = f"{base}/dashboard/evaluation/{quote(evaluation_id, safe='')}" if evaluation_id else f"{base}/"
+    typer.echo(clean(address))
     if browser and sys.stdout.isatty():
         webbrowser.open(address)
 
 
 def main() -> None:
     """Run the command; every expected error is one line on standard error and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no such character shows another
     try:
-        app()
+        code = app(sys.argv[1:] or ["--help"], prog_name="testmesh", standalone_mode=False)
     except TestmeshError as error:
-        typer.echo(f"testmesh: {error.detail}", err=True)
-        sys.exit(2)
+        code = _fail(error.detail)
+    except _USAGE_ERROR as error:
+        code = _fail(f"{getattr(error, 'format_message', error.__str__)()} See `testmesh --help`.")
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
+    sys.exit(code or 0)
 
 
-def _client(url: str | None) -> MeshClient:
-    base = url or find_mesh(_CANDIDATES)
-    if base is None:
-        raise ClientError("no mesh answers on this machine; start one with ./boot.sh, or give --url or TESTMESH_URL")
-    return MeshClient([base if "://" in base else f"http://{base}"], os.environ.get("TESTMESH_TOKEN"))
-
-
-def _console(*, stderr: bool = False) -> Console:
-    # Not on a terminal rich falls back to 80 columns, too few for the grade table; a pipe has no width.
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=160)
+def _fail(sentence: str) -> int:
+    typer.echo(f"testmesh: {shortened(sentence, 2000)}", err=True)
+    return 2
 
 
 def _options(text: str | None, **given: float | None) -> dict[str, Any]:
@@ -181,15 +248,25 @@ def _options(text: str | None, **given: float | None) -> dict[str, Any]:
     return options | {name: value for name, value in given.items() if value is not None}
 
 
-def _accepted(client: MeshClient, evaluation_id: str, watch_it: bool) -> None:
-    typer.echo(evaluation_id)
+def _accepted(client: MeshClient, evaluation_id: str, watch_it: bool, url: str | None) -> None:
+    typer.echo(clean(evaluation_id))
     if watch_it:
-        _watch(client, evaluation_id)
+        _watch(client, evaluation_id, url)
 
 
-def _watch(client: MeshClient, evaluation_id: str) -> None:
-    console = _console()
-    document = watch(client, evaluation_id, console)
+def _watch(client: MeshClient, evaluation_id: str, url: str | None) -> None:
+    console = console_of(sys.stdout)
+    try:
+        document = watch(client, evaluation_id, console)
+    except KeyboardInterrupt:
+        where = f" --url {url}" if url and url != os.environ.get("TESTMESH_URL") else ""
+        known = clean(evaluation_id)
+        typer.echo(
+            f"testmesh: the evaluation goes on; `testmesh status {known} --watch{where}` shows it again, "
+            f"`testmesh cancel {known}{where}` ends it",
+            err=True,
+        )
+        raise typer.Exit(_INTERRUPTED) from None
     console.print(grade_table(document))
     raise typer.Exit(exit_code(document))
 

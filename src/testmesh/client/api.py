@@ -1,26 +1,39 @@
 """The mesh's HTTP API from outside: one method a route, with the patience that a mesh of mortal nodes needs."""
 
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from http.client import HTTPException
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import requests
+from urllib3.exceptions import HTTPError
 
 from testmesh.client.multipart import Multipart
+from testmesh.client.sse import Event, EventParser
 from testmesh.errors import TestmeshError
 
 Document = dict[str, Any]
 
 _PASSING = (429, 502, 503, 504)  # another node, or the same a little later, may well answer
 _FIRST_PATIENCE_S = 3.0
+_SILENCE_S = 35.0  # a stream says something every 15 s; one that does not is broken
+_PIECE = 64 * 1024
+_PARTS = ("id", "status", "_run_info", "projects", "module_results")
+_STRANGE = "{} answers, but not as a mesh does; check --url or TESTMESH_URL"
+_ADDRESS = re.compile(r"[A-Za-z0-9._-]+:[0-9]{1,5}|\[[0-9A-Fa-f:.]+\]:[0-9]{1,5}")
 _MISS = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
 
 
 class ClientError(TestmeshError):
     """The mesh cannot be asked, or refuses; the message says why."""
+
+
+class NoStreamError(ClientError):
+    """There are no live events, or no more; the document can still be read."""
 
 
 class MeshClient:
@@ -37,18 +50,20 @@ class MeshClient:
         token: str | None = None,
         *,
         patience_s: float = 30.0,
+        timeout_s: tuple[float, float] = (5.0, 120.0),  # to connect, and for each piece of an answer
         sleep: Callable[[float], None] = time.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._urls = [url.rstrip("/") for url in urls]
         self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._met = False  # whether anybody ever answered
         self._sleep = sleep
         self._monotonic = monotonic
         self._session = requests.Session()
         self._session.auth = _Bearer(token)
         # A proxy of the environment cannot reach this machine's own loopback.
-        self._session.trust_env = not _is_loopback(self._urls[0])
+        self._session.trust_env = not any(map(_is_loopback, self._urls))
 
     @property
     def url(self) -> str:
@@ -63,7 +78,7 @@ class MeshClient:
             addresses = self._get("/peers")
         except ClientError:
             return
-        known = [f"http://{address}" for address in addresses if isinstance(address, str)]
+        known = [f"http://{address}" for address in addresses if _ADDRESS.fullmatch(str(address))]
         self._urls += [url for url in known if url not in self._urls]
 
     def submit_archive(self, archive: Multipart) -> str:
@@ -79,13 +94,17 @@ class MeshClient:
         return self._post_evaluation(document, None)
 
     def evaluations(self, limit: int) -> list[Document]:
-        return list(self._get("/evaluation", limit=limit)["evaluations"])
+        return list(self._field("evaluations", "/evaluation", limit=limit))
 
     def evaluation(self, evaluation_id: str) -> Document:
-        return dict(self._get(_path(evaluation_id)))
+        """The whole document, as GET /evaluation/<id> has it."""
+        document = self._get(_path(evaluation_id))
+        if not isinstance(document, dict) or any(name not in document for name in _PARTS):
+            raise ClientError(_STRANGE.format(self.url))
+        return document
 
     def tests(self, evaluation_id: str, project: str | None, module: str | None) -> list[Document]:
-        return list(self._get(_path(evaluation_id, "tests"), project=project, module=module)["tests"])
+        return list(self._field("tests", _path(evaluation_id, "tests"), project=project, module=module))
 
     def cancel(self, evaluation_id: str) -> None:
         self._request("DELETE", _path(evaluation_id))
@@ -93,16 +112,49 @@ class MeshClient:
     def rerun(self, evaluation_id: str, project: str | None) -> str:
         headers = {"Idempotency-Key": str(uuid4())}
         answer = self._request("POST", _path(evaluation_id, "rerun"), params={"project": project}, headers=headers)
-        return str(answer["id"])
+        return str(_field(answer, "id", self.url))
 
-    def stats(self) -> Document:
-        return dict(self._get("/stats"))
+    def nodes(self) -> list[Document]:
+        """What each node says of itself, without its history."""
+        return list(self._field("nodes", "/nodes", history=0))
 
-    def network(self) -> dict[str, list[str]]:
-        return dict(self._get("/network"))
+    def export(self, evaluation_id: str, name: str) -> bytes:
+        """`results.csv`, `junit.xml` or `report.html`, as the mesh makes it."""
+        return self._answer("GET", _path(evaluation_id, name)).content
+
+    def events(self, evaluation_id: str, last_id: str | None) -> Generator[list[Event], None, None]:
+        """Live events in the bunches they come in, those after `last_id`; ends with the stream.
+
+        Raises:
+            NoStreamError: there is none to be had, or it broke.
+        """
+        headers = {"Accept": "text/event-stream", "Accept-Encoding": "identity"}
+        if last_id is not None:
+            headers["Last-Event-ID"] = last_id
+        parser = EventParser()
+        try:
+            with self._session.get(
+                self.url + _path(evaluation_id, "events"),
+                headers=headers,
+                stream=True,
+                timeout=(self._timeout_s[0], _SILENCE_S),
+                allow_redirects=False,
+            ) as response:
+                media_type = response.headers.get("Content-Type", "")
+                if response.status_code != 200 or not media_type.startswith("text/event-stream"):
+                    raise NoStreamError(_problem(response))
+                # Not iter_content: where nothing is chunked it waits until a whole buffer is full.
+                while piece := response.raw.read1(_PIECE):
+                    if events := list(parser.feed(piece)):
+                        yield events
+        except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
+            raise NoStreamError(f"the stream of events broke: {error}") from error
 
     def _get(self, path: str, **query: Any) -> Any:
         return self._request("GET", path, params=query)
+
+    def _field(self, name: str, path: str, **query: Any) -> Any:
+        return _field(self._get(path, **query), name, self.url)
 
     def _post_evaluation(self, body: Multipart | Document, content_type: str | None) -> str:
         headers = {"Idempotency-Key": str(uuid4())}
@@ -111,15 +163,23 @@ class MeshClient:
             answer = self._request("POST", "/evaluation", data=body, headers=headers)
         else:
             answer = self._request("POST", "/evaluation", json=body, headers=headers)
-        return str(answer["id"])
+        return str(_field(answer, "id", self.url))
 
     def _request(self, method: str, path: str, **arguments: Any) -> Any:
+        response = self._answer(method, path, **arguments)
+        try:
+            return response.json() if response.content else {}
+        except ValueError:
+            raise ClientError(_STRANGE.format(self.url)) from None
+
+    def _answer(self, method: str, path: str, **arguments: Any) -> requests.Response:
         began = self._monotonic()
         pause = 0.2
+        untried = len(self._urls)
         while True:
             try:
                 response = self._session.request(
-                    method, self.url + path, timeout=(5, 120), allow_redirects=False, **arguments
+                    method, self.url + path, timeout=self._timeout_s, allow_redirects=False, **arguments
                 )
             except _MISS as error:
                 reason, wait = _why(error), pause
@@ -128,14 +188,16 @@ class MeshClient:
             else:
                 self._met = True
                 if response.status_code not in _PASSING:
-                    return _document(response)
+                    return _accepted(response)
                 reason, wait = _problem(response), _retry_after(response, pause)
+            untried -= 1
             patience = self._patience_s if self._met else min(self._patience_s, _FIRST_PATIENCE_S)
-            if self._monotonic() + wait > began + patience:
+            if untried <= 0 and self._monotonic() + wait > began + patience:
                 raise ClientError(f"no answer from {', '.join(self._urls)}: {reason}")
             self._urls.append(self._urls.pop(0))
-            self._sleep(wait)
-            pause = min(pause * 2, 2.0)
+            if untried <= 0:  # the others are asked at once
+                self._sleep(wait)
+                pause = min(pause * 2, 2.0)
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -150,13 +212,13 @@ class _Bearer(requests.auth.AuthBase):
         return request
 
 
-def find_mesh(candidates: Iterable[str]) -> str | None:
+def find_mesh(candidates: Iterable[str], timeout_s: float = 2.0) -> str | None:
     """The first URL whose /health is a mesh's. Sends no token: who listens there is not known yet."""
     with requests.Session() as session:
         session.trust_env = False
         for url in candidates:
             try:
-                health = session.get(f"{url}/health", timeout=2, allow_redirects=False).json()
+                health = session.get(f"{url}/health", timeout=timeout_s, allow_redirects=False).json()
             except (requests.RequestException, ValueError):
                 continue
             if isinstance(health, dict) and "address" in health:
@@ -164,17 +226,20 @@ def find_mesh(candidates: Iterable[str]) -> str | None:
     return None
 
 
+def _field(answer: Any, name: str, url: str) -> Any:
+    if not isinstance(answer, dict) or name not in answer:
+        raise ClientError(_STRANGE.format(url))
+    return answer[name]
+
+
 def _path(evaluation_id: str, below: str = "") -> str:
     return "/evaluation/" + quote(evaluation_id, safe="") + (f"/{below}" if below else "")
 
 
-def _document(response: requests.Response) -> Any:
+def _accepted(response: requests.Response) -> requests.Response:
     if response.status_code >= 400:
         raise ClientError(_problem(response))
-    try:
-        return response.json() if response.content else {}
-    except ValueError:
-        raise ClientError(f"{response.url} answered {response.status_code}, but not as a mesh does") from None
+    return response
 
 
 def _problem(response: requests.Response) -> str:

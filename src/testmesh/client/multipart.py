@@ -1,7 +1,7 @@
 """A multipart/form-data body that is read from the disk as it is sent: requests would hold all of it in memory."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -10,10 +10,19 @@ _CHUNK = 256 * 1024
 
 
 class Multipart:
-    """`files` are (field, file name, path). Can be iterated again, so that a request can be repeated."""
+    """`files` are (field, file name, path). Can be iterated again, so that a request can be repeated.
 
-    def __init__(self, files: list[tuple[str, str, Path]], options: Mapping[str, Any] | None = None) -> None:
+    `sent` is told how many bytes were taken so far, each time some are.
+    """
+
+    def __init__(
+        self,
+        files: list[tuple[str, str, Path]],
+        options: Mapping[str, Any] | None = None,
+        sent: Callable[[int], None] | None = None,
+    ) -> None:
         self._boundary = uuid4().hex
+        self._sent = sent
         self._parts: list[tuple[bytes, Path | bytes]] = [
             (self._head(f'name="{field}"; filename="{_quoted(name)}"', "application/zip"), path)
             for field, name, path in files
@@ -31,6 +40,14 @@ class Multipart:
         return sum(sizes) + len(self._end)
 
     def __iter__(self) -> Iterator[bytes]:
+        taken = 0
+        for piece in self._pieces():
+            yield piece
+            taken += len(piece)
+            if self._sent is not None:
+                self._sent(taken)
+
+    def _pieces(self) -> Iterator[bytes]:
         for head, content in self._parts:
             yield head
             if isinstance(content, bytes):

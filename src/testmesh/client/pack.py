@@ -10,8 +10,10 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 from testmesh.errors import TestmeshError
 
 _FOLDERS = {"__MACOSX", "__pycache__", "node_modules", "site-packages"}
-_CACHES = {".git", ".hg", ".svn", ".tox", ".nox", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
-_SKIPPED = frozenset(_FOLDERS | _CACHES)
+_HISTORIES = {".git", ".hg", ".svn", ".bzr"}
+_CACHES = {".tox", ".nox", ".eggs", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis", ".ipynb_checkpoints"}
+_SKIPPED = frozenset(_FOLDERS | _HISTORIES | _CACHES)
+_ENVIRONMENT_MARKS = ("pyvenv.cfg", "conda-meta")
 
 
 class PackError(TestmeshError):
@@ -40,10 +42,13 @@ def pack(inputs: list[Path], target: Path) -> Packed:
     left_out: list[str] = []
     with ZipFile(target, "w", ZIP_DEFLATED, compresslevel=1, strict_timestamps=False) as archive:
         for path, name in zip(inputs, names, strict=True):
-            if path.is_dir():
-                left_out += _add_folder(archive, path, name)
-            else:
+            if not path.is_dir():
                 _add_zip(archive, path, name)
+                continue
+            try:
+                left_out += _add_folder(archive, path, name)
+            except OSError as error:
+                raise PackError(f"{error.filename or path} cannot be packed: {error.strerror}") from error
     return Packed(target, (names[0] if len(names) == 1 else target.stem) + ".zip", tuple(left_out))
 
 
@@ -58,10 +63,7 @@ def _add_folder(archive: ZipFile, folder: Path, name: str) -> list[str]:
         if not path.is_file() or not path.resolve().is_relative_to(top):
             left_out.append(f"{name}/{relative}")
             continue
-        try:
-            archive.write(path, f"{name}/{relative}")
-        except OSError as error:
-            raise PackError(f"{path} cannot be read: {error.strerror}") from error
+        archive.write(path, f"{name}/{relative}")
         count += 1
     if not count:
         raise PackError(f"{folder} has no files to submit")
@@ -69,14 +71,20 @@ def _add_folder(archive: ZipFile, folder: Path, name: str) -> list[str]:
 
 
 def _files(top: Path) -> Iterator[Path]:
-    for current, folders, files in os.walk(top):
+    for current, folders, files in os.walk(top, onerror=_refuse):
         here = Path(current)
-        folders[:] = sorted(
-            name
-            for name in folders
-            if name not in _SKIPPED and not (here / name / "pyvenv.cfg").exists() and not (here / name).is_symlink()
-        )
+        folders[:] = sorted(name for name in folders if name not in _SKIPPED and not _is_elsewhere(here / name))
         yield from (here / name for name in sorted(files) if name != ".DS_Store")
+
+
+def _is_elsewhere(folder: Path) -> bool:
+    """A virtual environment, or a link."""
+    return folder.is_symlink() or any((folder / mark).exists() for mark in _ENVIRONMENT_MARKS)
+
+
+def _refuse(error: OSError) -> None:
+    """os.walk passes over what it cannot list; a project without half of its files would be graded so."""
+    raise error
 
 
 def _add_zip(archive: ZipFile, path: Path, name: str) -> None:

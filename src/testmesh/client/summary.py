@@ -34,6 +34,10 @@ class ProjectRow:
     def is_clean(self) -> bool:
         return self.status == "done" and not self.failed and not self.reason
 
+    @property
+    def has_ended(self) -> bool:
+        return self.status not in ("pending", "running")
+
 
 @dataclass(frozen=True, slots=True)
 class ModuleLine:
@@ -59,19 +63,28 @@ def module_lines(document: Document, project: str | None = None) -> Iterator[Mod
         if project is not None and name != project:
             continue
         for path, result in sorted(modules.items()):
-            yield ModuleLine(
-                clean(name),
-                clean(path),
-                clean(result["verdict"]),
-                counts_text(result),
-                float(result["time"] or 0),
-                clean(result["node"] or ""),
-                shortened(result["detail"] or ""),
-            )
+            yield module_line(name, path, result)
 
 
-def is_waiting(line: ModuleLine) -> bool:
-    return line.verdict in _WAITING
+def module_line(project: str, path: str, result: Document) -> ModuleLine:
+    return ModuleLine(
+        clean(project),
+        clean(path),
+        clean(result["verdict"]),
+        counts_text(result),
+        float(result["time"] or 0),
+        clean(result["node"] or ""),
+        shortened(result["detail"] or ""),
+    )
+
+
+def is_waiting(verdict: str) -> bool:
+    return verdict in _WAITING
+
+
+def is_bad(verdict: str) -> bool:
+    """Whether it is a reason for a grade that is not full."""
+    return verdict not in (*_GOOD, *_WAITING)
 
 
 def counts_text(result: Document) -> str:
@@ -127,7 +140,7 @@ def _project_row(document: Document, name: str) -> ProjectRow:
 
 def _reason(project: Document, results: dict[str, Document]) -> str:
     """Why the grade is not full: the verdicts with their counts, and the first thing said about one of them."""
-    bad = {path: result for path, result in sorted(results.items()) if result["verdict"] not in (*_GOOD, *_WAITING)}
+    bad = {path: result for path, result in sorted(results.items()) if is_bad(result["verdict"])}
     parts = [
         f"{clean(verdict)}{f' ×{count}' if count > 1 else ''}"
         for verdict, count in Counter(result["verdict"] for result in bad.values()).most_common()

@@ -10,6 +10,23 @@ from typing import Any
 
 ID = "0b4e9f7c-53a1-4d0e-9f7a-2f6f1f0c7d11"
 
+NODE = {
+    "address": "10.0.0.1:5001",
+    "alive": True,
+    "status": "ok",
+    "sandbox": "portable",
+    "loopback": "shared",
+    "version": "0.1.0",
+    "cores": 4,
+    "slots": 8,
+    "running": 3,
+    "waiting": 5,
+    "cpu": 0.42,
+    "memory": 0.17,
+    "uptime": 125.0,
+    "history": [],
+}
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -46,6 +63,12 @@ def problem(status: int, title: str, detail: str, **headers: str) -> Answer:
     return Answer(status, {"type": "about:blank", "title": title, "status": status, "detail": detail}, headers)
 
 
+def stream(*events: tuple[str, str, Any]) -> Answer:
+    """Server-sent events: id, kind, part of the document. Then the connection ends."""
+    text = "".join(f"id: {number}\nevent: {kind}\ndata: {json.dumps(part)}\n\n" for number, kind, part in events)
+    return Answer(200, f": hello\n\nretry: 1000\n\n{text}".encode(), {"Content_Type": "text/event-stream"})
+
+
 @contextmanager
 def fake_mesh() -> Iterator[FakeMesh]:
     mesh = FakeMesh()
@@ -61,7 +84,8 @@ def fake_mesh() -> Iterator[FakeMesh]:
             for name, value in answer.headers.items():
                 self.send_header(name.replace("_", "-"), value)
             self.end_headers()
-            self.wfile.write(json.dumps(answer.document).encode())
+            content = answer.document
+            self.wfile.write(content if isinstance(content, bytes) else json.dumps(content).encode())
 
         do_GET = do_POST = do_DELETE = answer  # noqa: N815
 

@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 from werkzeug.formparser import parse_form_data
 
-from testmesh.client.api import ClientError, MeshClient, find_mesh
+from testmesh.client.api import ClientError, MeshClient, NoStreamError, find_mesh
 from testmesh.client.multipart import Multipart
+from testmesh.client.sse import Event
 from testmesh.clock import FakeClock
-from tests.unit.client.fake_mesh import ID, Answer, FakeMesh, evaluation, fake_mesh, problem
+from tests.unit.client.fake_mesh import ID, Answer, FakeMesh, evaluation, fake_mesh, problem, stream
+
+NODES = Answer(200, {"nodes": []})
 
 
 @pytest.fixture
@@ -36,22 +39,22 @@ def test_an_evaluation_is_read(mesh: FakeMesh, clock: FakeClock) -> None:
     "passing", [None, problem(503, "Draining", "ask another."), problem(502, "Bad Gateway", "again.")]
 )
 def test_a_read_is_repeated_until_it_succeeds(mesh: FakeMesh, clock: FakeClock, passing: Answer | None) -> None:
-    mesh.on("/stats", passing, passing, Answer(200, {"all": {}}))
-    assert client_of(clock, mesh.url).stats() == {"all": {}}
+    mesh.on("/nodes", passing, passing, Answer(200, {"nodes": []}))
+    assert client_of(clock, mesh.url).nodes() == []
     assert len(mesh.requests) == 3
 
 
 def test_the_wait_that_is_asked_for_is_kept(mesh: FakeMesh, clock: FakeClock) -> None:
-    mesh.on("/stats", problem(429, "Too Many", "wait.", Retry_After="7"), Answer(200, {}))
+    mesh.on("/nodes", problem(429, "Too Many", "wait.", Retry_After="7"), NODES)
     before = clock.monotonic()
-    client_of(clock, mesh.url).stats()
+    client_of(clock, mesh.url).nodes()
     assert clock.monotonic() - before == 7
 
 
 def test_patience_ends_with_the_last_reason(mesh: FakeMesh, clock: FakeClock) -> None:
-    mesh.on("/stats", problem(503, "Draining", "Ask another node."))
+    mesh.on("/nodes", problem(503, "Draining", "Ask another node."))
     with pytest.raises(ClientError, match=r"Draining: Ask another node\. \(503\)"):
-        client_of(clock, mesh.url).stats()
+        client_of(clock, mesh.url).nodes()
 
 
 def test_where_nobody_listens_the_message_says_how_to_start(clock: FakeClock) -> None:
@@ -59,7 +62,7 @@ def test_where_nobody_listens_the_message_says_how_to_start(clock: FakeClock) ->
         pass
     before = clock.monotonic()
     with pytest.raises(ClientError, match=r"boot\.sh"):
-        client_of(clock, gone.url).stats()
+        client_of(clock, gone.url).nodes()
     assert clock.monotonic() - before <= 3
 
 
@@ -71,12 +74,12 @@ def test_a_refusal_is_not_repeated(mesh: FakeMesh, clock: FakeClock) -> None:
 
 
 def test_a_lost_entrance_is_replaced_by_a_node_it_named(mesh: FakeMesh, clock: FakeClock) -> None:
-    mesh.on("/stats", Answer(200, {"from": "the other"}))
+    mesh.on("/nodes", Answer(200, {"nodes": [{"address": "the other"}]}))
     with fake_mesh() as entrance:
         entrance.on("/peers", Answer(200, [mesh.url.removeprefix("http://")]))
         client = client_of(clock, entrance.url)
         client.learn_nodes()
-    assert client.stats() == {"from": "the other"}
+    assert client.nodes() == [{"address": "the other"}]
     assert client.url == mesh.url
 
 
@@ -133,16 +136,16 @@ def test_the_token_is_sent_and_a_netrc_is_not(
 ) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password mine\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    mesh.on("/stats", Answer(200, {}))
-    client_of(clock, mesh.url, token="of-the-mesh").stats()
-    client_of(clock, mesh.url).stats()
+    mesh.on("/nodes", NODES)
+    client_of(clock, mesh.url, token="of-the-mesh").nodes()
+    client_of(clock, mesh.url).nodes()
     assert [request.headers.get("Authorization") for request in mesh.requests] == ["Bearer of-the-mesh", None]
 
 
 def test_a_redirect_is_not_followed(mesh: FakeMesh, clock: FakeClock) -> None:
-    mesh.on("/stats", Answer(302, {}, {"Location": f"{mesh.url}/elsewhere"}))
-    client_of(clock, mesh.url, token="secret-token").stats()
-    assert [request.target for request in mesh.requests] == ["/stats"]
+    mesh.on("/nodes", Answer(302, {"nodes": []}, {"Location": f"{mesh.url}/elsewhere"}))
+    client_of(clock, mesh.url, token="secret-token").nodes()
+    assert [request.target for request in mesh.requests] == ["/nodes?history=0"]
 
 
 def test_an_id_cannot_name_another_path(mesh: FakeMesh, clock: FakeClock) -> None:
@@ -152,9 +155,60 @@ def test_an_id_cannot_name_another_path(mesh: FakeMesh, clock: FakeClock) -> Non
 
 
 def test_an_answer_that_is_no_mesh_s_is_said(mesh: FakeMesh, clock: FakeClock) -> None:
-    mesh.on("/stats", Answer(500, "oops"))
+    mesh.on("/nodes", Answer(500, "oops"))
     with pytest.raises(ClientError, match="answered 500"):
-        client_of(clock, mesh.url).stats()
+        client_of(clock, mesh.url).nodes()
+
+
+@pytest.mark.parametrize("strange", [[], {}, "text", {"evaluations": []}])
+def test_json_of_another_service_is_said(mesh: FakeMesh, clock: FakeClock, strange: object) -> None:
+    mesh.on("/nodes", Answer(200, strange))
+    mesh.on(f"/evaluation/{ID}", Answer(200, strange))
+    client = client_of(clock, mesh.url)
+    for ask in (client.nodes, lambda: client.evaluation(ID)):
+        with pytest.raises(ClientError, match="not as a mesh does"):
+            ask()
+
+
+def test_of_several_urls_the_next_is_asked_at_once(mesh: FakeMesh, clock: FakeClock) -> None:
+    mesh.on("/nodes", NODES)
+    with fake_mesh() as first, fake_mesh() as second:
+        pass
+    before = clock.monotonic()
+    assert client_of(clock, first.url, second.url, mesh.url).nodes() == []
+    assert clock.monotonic() == before
+
+
+def test_an_export_comes_as_it_is(mesh: FakeMesh, clock: FakeClock) -> None:
+    mesh.on(f"/evaluation/{ID}/results.csv", Answer(200, "\ufeffproject\r\n".encode()))
+    assert client_of(clock, mesh.url).export(ID, "results.csv") == "\ufeffproject\r\n".encode()
+
+
+def test_events_are_read_with_the_last_id(mesh: FakeMesh, clock: FakeClock) -> None:
+    mesh.on(f"/evaluation/{ID}/events", stream(("a.1", "project", {"status": "running"}), ("a.2", "done", {})))
+    client = client_of(clock, mesh.url, token="the-token")
+    events = [event for bunch in client.events(ID, "a.0") for event in bunch]
+    assert events == [Event("project", {"status": "running"}, "a.1"), Event("done", {}, "a.2")]
+    headers = mesh.requests[0].headers
+    assert (headers["Last-Event-ID"], headers["Authorization"]) == ("a.0", "Bearer the-token")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        problem(404, "Not Found", "No such path."),
+        problem(503, "Busy", "Too many streams."),
+        Answer(204, b"", {"Content_Type": "text/event-stream"}),
+        Answer(200, {"id": ID}, {"Content_Type": "application/json"}),
+        Answer(200, b"data: [1\n\n", {"Content_Type": "text/event-stream"}),
+        Answer(200, b"data: 1\n\n", {"Content_Type": "text/event-stream"}),
+    ],
+)
+def test_where_there_are_no_events_it_is_said_so(mesh: FakeMesh, clock: FakeClock, answer: Answer | None) -> None:
+    mesh.on(f"/evaluation/{ID}/events", answer)
+    with pytest.raises(NoStreamError):
+        list(client_of(clock, mesh.url).events(ID, None))
 
 
 def test_a_mesh_is_found_among_other_servers(mesh: FakeMesh) -> None:

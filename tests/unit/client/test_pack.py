@@ -36,6 +36,9 @@ def test_what_is_no_source_stays_behind(tmp_path: Path) -> None:
         "src/__pycache__/a.pyc",
         "my-env/pyvenv.cfg",
         "my-env/lib/test_pip.py",
+        "conda/conda-meta/history",
+        "conda/test_conda.py",
+        ".hypothesis/examples/x",
         ".env.example",
         "venv/notes.py",
     )
