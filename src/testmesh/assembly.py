@@ -17,9 +17,11 @@ from testmesh.errors import SettingsError
 from testmesh.load_balance.least_loaded import LeastLoaded
 from testmesh.load_balance.policy import Policy
 from testmesh.load_balance.round_robin import RoundRobin
+from testmesh.node.callbacks.http_courier import HttpCourier, trusted_certificates
 from testmesh.node.copying.archives import ArchiveStore
 from testmesh.node.messaging.http_peers import HttpPeers
 from testmesh.node.node import Node, Parts
+from testmesh.node.observing.metrics import Metrics
 from testmesh.node.storage.data_folder import hold
 from testmesh.node.storage.sqlite_store import SqliteStore
 from testmesh.node.working.admission import automatic_slots
@@ -70,6 +72,7 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
     run = CommandDispatcher(commands, boxed if isolation.sandbox != "none" else None)
     for_environments, for_packages = shares(settings.environments_size)
     packages = PackageCache(data / "packages", for_packages, clock)
+    metrics = Metrics()
     compiling = ThreadPoolExecutor(1, thread_name_prefix="compile")
     environments = EnvironmentCache(
         data / "environments",
@@ -80,6 +83,7 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
         limit=for_environments,
         packages=packages,
         later=compiling.submit,
+        told=metrics.environment,
     )
     environments.sweep()
     runner = ModuleRunner(data / "work", boxes)
@@ -97,9 +101,16 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
         fetcher=RepositoryFetcher(settings.github_api, limits, clock),
         clock=clock,
         seal_key=secret,
+        courier=HttpCourier(
+            settings.callback_key,
+            clock,
+            trusted_certificates(environ.get("REQUESTS_CA_BUNDLE")),
+            private=settings.callback_private,
+        ),
         slots=settings.slots or automatic_slots(sensor.cores, sensor.memory),
         sensor=sensor,
         gates=HostGates(ceil(sensor.cores), name=gate_name(sensor.scope)),
+        metrics=metrics,
         isolation={"sandbox": isolation.sandbox, "loopback": isolation.loopback, "cause": isolation.cause},
         closers=(lambda: compiling.shutdown(wait=False, cancel_futures=True), commands.close, boxed.close),
         last_closers=(warm.close, boxes.close),

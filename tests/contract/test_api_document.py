@@ -22,13 +22,19 @@ OPERATIONS = [
     "GET /evaluation/{id}",
     "DELETE /evaluation/{id}",
     "GET /evaluation/{id}/tests",
+    "GET /evaluation/{id}/events",
+    "GET /evaluation/{id}/results.csv",
+    "GET /evaluation/{id}/junit.xml",
+    "GET /evaluation/{id}/report.html",
     "POST /evaluation/{id}/rerun",
     "GET /stats",
     "GET /network",
     "GET /peers",
     "GET /health",
+    "GET /nodes",
+    "GET /metrics",
 ]
-TAKE_NOTHING = ("GET /stats", "GET /network", "GET /peers", "GET /health")  # nothing to get wrong
+TAKE_NOTHING = ("GET /stats", "GET /network", "GET /peers", "GET /health", "GET /metrics")  # nothing to get wrong
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -36,6 +42,9 @@ def _format() -> None:
     name = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9-]{0,20}", fullmatch=True)
     urls = st.builds("{}://github.com/{}/{}{}".format, st.sampled_from(["http", "https"]), name, name, _TAILS)
     schemathesis.openapi.format("github-repository", urls)
+    schemathesis.openapi.format(
+        "callback-url", st.builds("{}://{}.example.org/{}".format, st.sampled_from(["http", "https"]), name, name)
+    )
 
 
 _TAILS = st.sampled_from(["", "/", ".git", "/tree/main", "/tree/a/b"])
@@ -46,7 +55,7 @@ def operations(tmp_path: Path) -> Iterator[dict[str, Any]]:
     """Every documented operation by its label, of an app whose node has one evaluation."""
     node = FakeNode(tmp_path)
     add_finished(node)
-    app = create_app(node, Settings(data_dir=tmp_path))
+    app = create_app(node, Settings(data_dir=tmp_path, callback_secret="a-secret-of-the-tests"))
     schema = schemathesis.openapi.from_wsgi("/openapi/openapi.json", app)
     found = (result.ok() for result in schema.get_all_operations() if isinstance(result, Ok))
     yield {operation.label: operation for operation in found}

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 import sqlite3
@@ -21,8 +22,9 @@ from hypothesis import strategies as st
 
 import testmesh
 from testmesh.errors import DiskFullError, InfrastructureError, MalformedError
-from testmesh.model import Counts, ModuleState, Source, SourceKind, TestResult, Verdict
-from testmesh.node.storage.replica import Changes, ModuleRecord, digest_of
+from testmesh.model import Counts, ModuleState, Options, Source, SourceKind, TestResult, Verdict
+from testmesh.node.storage.replica import Changes, ModuleRecord, digest_of, fingerprint
+from testmesh.node.storage.replica import _hash as replica_hash
 from testmesh.node.storage.sqlite_store import SqliteStore
 from testmesh.node.storage.sqlite_totals import rebuild
 from testmesh.node.storage.store import MemoryStore, ResultStore, Tally
@@ -52,6 +54,15 @@ def sqlite_store(tmp_path: Path) -> Iterator[SqliteStore]:
     found = SqliteStore(tmp_path / "store.db")
     yield found
     found.close()
+
+
+def test_the_unfinished_are_told_apart_by_whether_a_module_began(store: ResultStore) -> None:
+    assert store.unfinished_by_progress() == (0, 0)
+    ended = replace(evaluation("e4"), finished_at=2.0)
+    store.merge(Changes((evaluation("e1"), evaluation("e2"), evaluation("e3"), ended)))
+    store.merge(modules(state(of="e2"), state("test_2.py", Verdict.RUNNING, of="e2"), state(of="e3")))
+    store.merge(modules(state(verdict=Verdict.PASSED, of="e4")))
+    assert store.unfinished_by_progress() == (2, 1)
 
 
 class TestMerging:
@@ -102,6 +113,36 @@ class TestMerging:
         found = store.evaluation("e1")
         assert found is not None
         assert found.sealed_token is None
+
+
+class TestCallbacks:
+    def test_those_that_ended_and_were_not_told_await_their_callback(self, store: ResultStore) -> None:
+        asked = Options(callback_url='http://x.org/?"called_back":true')
+        waiting = evaluation("e1", options=asked, finished_at=1.0)
+        told = evaluation("e2", options=asked, finished_at=1.0, called_back=True)
+        unasked, unfinished = evaluation("e3", finished_at=1.0), evaluation("e4", options=asked)
+        store.merge(Changes((waiting, told, unasked, unfinished)))
+        assert store.awaiting_callback() == [waiting]
+
+        store.merge(Changes((replace(waiting, called_back=True),)))
+        assert store.awaiting_callback() == []
+        assert store.merge(Changes((waiting,))) == Changes(), "what was told stays told"
+
+    def test_a_record_from_before_there_were_callbacks_is_no_damage(self, tmp_path: Path) -> None:
+        """Its fingerprint, and its row, are those that were written then."""
+        before = evaluation("e1", finished_at=1.0)
+        assert fingerprint(before) == replica_hash(repr(before))
+        with contextlib.closing(SqliteStore(tmp_path / "store.db")) as store:
+            store.merge(Changes((before,)))
+        with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as connection, connection:
+            (document,) = connection.execute("SELECT document FROM evaluations").fetchone()
+            kept = json.loads(document)
+            del kept["called_back"], kept["options"]["callback_url"]
+            connection.execute("UPDATE evaluations SET document = ?", (json.dumps(kept).encode(),))
+        with contextlib.closing(SqliteStore(tmp_path / "store.db")) as store:
+            assert store.merge(Changes((replace(before, holders=("b:1",)),))).evaluations
+            assert store.evaluation("e1") == replace(before, holders=("b:1",))
+        assert [path.name for path in tmp_path.iterdir() if "damaged" in path.name] == []
 
 
 class TestReading:

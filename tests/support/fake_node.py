@@ -1,12 +1,12 @@
 """A node without a mesh: it keeps what is submitted in memory, and refuses when a test says so."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from testmesh.errors import ConflictError, NotFoundError, TestmeshError
+from testmesh.errors import BusyError, ConflictError, NotFoundError, TestmeshError
 from testmesh.model import (
     Counts,
     Evaluation,
@@ -21,11 +21,13 @@ from testmesh.model import (
     Verdict,
 )
 from testmesh.node.document import document
+from testmesh.node.feed_parts import encoded, whole
 from testmesh.node.service import (
     EvaluationSummary,
     EvaluationView,
     ModuleTests,
     NodeTotals,
+    NodeVitals,
     Totals,
 )
 from testmesh.testing.repository_url import parse_repository_url
@@ -47,6 +49,39 @@ class Submission:
 
 
 @dataclass
+class FakeStream:
+    """Tells what it is given, all at once; goes on until it is told to end, and says when it was closed."""
+
+    pieces: list[bytes] = field(default_factory=list)
+    ends: bool = True
+    is_closed: bool = False
+    wake: Callable[[], None] = lambda: None
+
+    @property
+    def has_ended(self) -> bool:
+        return self.ends and not self.pieces
+
+    def take(self) -> list[bytes]:
+        taken, self.pieces = self.pieces, []
+        return taken
+
+    def tell(self, piece: bytes) -> None:
+        self.pieces = [*self.pieces, piece]
+        self.wake()
+
+    def end(self) -> None:
+        self.ends = True
+        self.wake()
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+        wake()
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+@dataclass
 class FakeNode:
     """`admission` and `refusal` are raised by check_admission and by submitting, where they are set."""
 
@@ -55,10 +90,12 @@ class FakeNode:
     admission: TestmeshError | None = None
     refusal: TestmeshError | None = None
     healthy: bool = True
+    has_room_for_readers: bool = True
     keep_content: bool = True
     submissions: list[Submission] = field(default_factory=list)
     views: dict[str, EvaluationView] = field(default_factory=dict)
     results: dict[str, list[ModuleTests]] = field(default_factory=dict)
+    streams: list[FakeStream] = field(default_factory=list)
 
     def check_admission(self) -> None:
         if self.admission is not None:
@@ -131,6 +168,17 @@ class FakeNode:
             raise NotFoundError("The evaluation has no such module.")
         yield from found
 
+    def watch(self, evaluation_id: str, last_event_id: str | None) -> FakeStream | None:
+        view = self.evaluation(evaluation_id)
+        if not self.has_room_for_readers:
+            raise BusyError("This node has all the readers it takes; ask another.", 5)
+        if last_event_id == "fake.last":
+            return None
+        is_over = view.evaluation.finished_at is not None
+        told = [encoded(event, "fake.last") for event in whole(document(view, SUBMITTED_AT), is_over)]
+        self.streams.append(FakeStream(told, ends=is_over))
+        return self.streams[-1]
+
     def cancel(self, evaluation_id: str) -> None:
         if self.evaluation(evaluation_id).evaluation.finished_at is not None:
             raise ConflictError("The evaluation has ended; there is nothing to cancel.")
@@ -149,6 +197,28 @@ class FakeNode:
 
     def peers(self) -> list[str]:
         return ["10.0.0.2:5001"]
+
+    def nodes(self, *, history: bool) -> tuple[NodeVitals, ...]:
+        me = NodeVitals(
+            self.address,
+            alive=True,
+            status="ok",
+            sandbox="full",
+            loopback="private",
+            version="0.1.0",
+            cores=2.0,
+            slots=64,
+            running=3,
+            waiting=5,
+            cpu=0.41666,
+            memory=0.25,
+            uptime=3600.4,
+            history=((1_795_287_890, 2, 0, None), (1_795_287_900, 3, 5, 0.41666)) if history else (),
+        )
+        return me, NodeVitals("10.0.0.2:5001", alive=False, status="dead")
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        return b"testmesh_slots 64.0\n", "text/plain; version=0.0.4; charset=utf-8"
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         status = "ok" if self.healthy else "draining"

@@ -78,7 +78,7 @@ evaluations = st.builds(
     _times,
     _nodes,
     st.lists(sources, min_size=1, max_size=2).map(tuple),
-    st.sampled_from([Options(), Options(module_timeout_s=5.0)]),
+    st.sampled_from([Options(), Options(), Options(module_timeout_s=5.0), Options(callback_url="http://x.org/")]),
     _small,
     _archives,
     st.lists(_nodes, max_size=2, unique=True).map(sorted).map(tuple),
@@ -89,6 +89,7 @@ evaluations = st.builds(
     st.none() | _times,
     _small,
     st.none() | st.none() | pruned,
+    st.booleans(),
 )
 states = st.builds(
     ModuleState,

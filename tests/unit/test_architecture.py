@@ -24,9 +24,11 @@ ROOMS: dict[str, set[str]] = {
 # The same inside the room `node`: what is in none of these puts them together. Messages carry records, and records are
 # stored as they travel, so those two know each other.
 ROOMS_OF_NODE: dict[str, set[str]] = {
+    "callbacks": {"membership", "storage"},
     "copying": {"membership", "messaging", "storage"},
     "driving": {"membership", "messaging", "storage"},
     "working": {"messaging", "storage"},
+    "observing": {"copying", "membership", "messaging", "storage", "working"},
     "membership": {"messaging"},
     "messaging": {"membership", "storage"},
     "storage": {"messaging"},

@@ -98,6 +98,18 @@ def test_the_api_document_has_every_public_path_and_no_other() -> None:
     assert documented_routes("docs/api.md") == {(method, path) for internal, method, path in routes() if not internal}
 
 
+def test_the_api_document_has_every_operation_of_the_openapi_document() -> None:
+    document = application().test_client().get("/openapi/openapi.json").get_json()
+    operations = {
+        (method.upper(), re.sub(r"\{[^}]*\}", "<>", path))
+        for path, item in document["paths"].items()
+        for method in item
+        if method in ("get", "post", "put", "patch", "delete")
+    }
+    assert operations
+    assert operations <= documented_routes("docs/api.md")
+
+
 def test_the_protocol_document_has_every_internal_path_and_no_other() -> None:
     assert documented_routes("docs/protocol.md") == {(method, path) for internal, method, path in routes() if internal}
 
@@ -142,6 +154,37 @@ def test_the_operations_document_has_every_option_of_boot_and_no_other() -> None
     assert told == taken
 
 
+def command_options() -> set[tuple[str, str]]:
+    """Command (none for the program itself) and option; `--url` and `--help` are every command's."""
+    group = cast(Any, typer.main.get_command(cli.app))
+    commands = {"none": group, **group.commands}
+    return {
+        (name, option)
+        for name, command in commands.items()
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+        if option.startswith("-") and option not in ("--url", "--help")
+    } | {("all", "--url"), ("all", "--help")}
+
+
+def test_the_command_s_page_has_every_option_and_no_other() -> None:
+    cells = [found for found in rows(read("docs/cli.md")) if len(found) == 3]
+    told = {(found[0].strip("`"), option) for found in cells for option in re.findall(r"`(--?[a-z-]+)`", found[1])}
+    assert told == command_options()
+
+
+def test_the_command_s_page_has_every_command_and_no_other() -> None:
+    group = cast(Any, typer.main.get_command(cli.app))
+    named = [re.match(r"`testmesh ([a-z]+)", cells[0]) for cells in rows(read("docs/cli.md"))]
+    assert {match[1] for match in named if match} == set(group.commands)
+
+
+def test_the_command_s_page_has_every_variable_that_it_reads() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "testmesh").rglob("*.py"))
+    told = {cells[0].strip("`") for cells in rows(read("docs/cli.md"))}
+    assert set(re.findall(r"\"(TESTMESH_[A-Z_]+)\"", source)) <= told
+
+
 def test_the_readme_shows_every_command_of_the_client() -> None:
     group = cast(Any, typer.main.get_command(cli.app))
     shown = set(re.findall(r"\btestmesh ([a-z]+)", "\n".join(_FENCE.findall(read("README.md")))))
@@ -166,6 +209,23 @@ def test_every_link_inside_the_repository_leads_somewhere(document: Path) -> Non
         assert target.is_relative_to(ROOT), f"{link} leads out of the repository"
         assert target.exists(), f"{link} leads nowhere"
         assert not anchor or anchor in anchors(target), f"{link}: there is no such heading"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_the_readme_leads_to_every_page(page: Path) -> None:
+    assert f"docs/{page.name}" in {link.partition("#")[0] for link in _LINK.findall(read("README.md"))}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_a_page_has_one_diagram_at_most(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert len(re.findall(r"!\[[^\]]*\]\([^)]*\.svg\)", text)) + text.count("```mermaid") <= 1
+
+
+def test_no_picture_loads_anything() -> None:
+    for picture in (ROOT / "docs" / "img").glob("*.svg"):
+        text = picture.read_text(encoding="utf-8")
+        assert not re.search(r"(?:href|src)=\"(?!#)|url\((?!#)|@import|@font-face|<script", text), picture.name
 
 
 def test_every_picture_is_well_formed_and_shown_somewhere() -> None:

@@ -39,6 +39,8 @@ GOOD: list[tuple[str, str, Any]] = [
     ("MESH_MODULE_DISK", "1kib", 1024),
     ("MESH_ENVIRONMENTS_SIZE", "20g", 20 * GIB),
     ("MESH_ALLOW_VCS", "1", True),
+    ("MESH_CALLBACK_SECRET", "callback-secret", "callback-secret"),
+    ("MESH_CALLBACK_PRIVATE", "1", True),
     ("MESH_LOG", "json", "json"),
 ]
 
@@ -53,6 +55,8 @@ BAD = [
     *(("MESH_SECRET", value) for value in ("short", "with a space", "tab\tinside")),
     *(("MESH_API_TOKEN", value) for value in ("short", "with a space")),
     *(("MESH_READ_TOKEN", value) for value in ("short", "new\nline-inside")),
+    *(("MESH_CALLBACK_SECRET", value) for value in ("short", "with a space")),
+    *(("MESH_CALLBACK_PRIVATE", value) for value in ("yes", "2")),
     *(("MESH_SLOTS", value) for value in ("0", "1025", "many")),
     *(("MESH_STRATEGY", value) for value in ("fastest", "LEAST_LOADED")),
     *(("MESH_SANDBOX", value) for value in ("docker", "1")),

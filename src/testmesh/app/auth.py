@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from flask import Blueprint, Flask, Response, current_app, g, request
 
+from testmesh.app import sessions
 from testmesh.app.problems import problem
 from testmesh.errors import MalformedError, TooLargeError, UnauthorizedError
 from testmesh.settings import MIB, Settings
@@ -20,30 +21,62 @@ _CHUNK = 256 * 1024
 View = TypeVar("View", bound=Callable[..., object])
 
 
-# Bearer tokens ------------------------------------------------------------------------------
+# Tokens -------------------------------------------------------------------------------------
 
 
 def require_tokens(app: Flask, settings: Settings) -> None:
-    """Ask for MESH_API_TOKEN on whatever changes something; on reading evaluations for MESH_READ_TOKEN or the other."""
+    """Ask for MESH_API_TOKEN on whatever changes something; on reading evaluations for MESH_READ_TOKEN or the other.
 
-    def check() -> None:
-        if _is_internal():
-            return
-        if request.method not in ("GET", "HEAD", "OPTIONS"):
-            _require(settings.api_token, (settings.api_token,), "MESH_API_TOKEN")
-        elif request.method != "OPTIONS" and request.path.split("/")[1] == "evaluation":
-            _require(settings.read_token, (settings.read_token, settings.api_token), "MESH_READ_TOKEN")
+    A browser may send the cookie of `sessions` instead. What changes something must then come from a page of this very
+    address, and where no token is needed it must at least not come from a page of another.
+    """
+
+    def check() -> Response | None:
+        if _is_internal() or request.method == "OPTIONS":
+            return None
+        if request.method not in ("GET", "HEAD"):
+            _check_change(settings)
+        elif request.path.split("/")[1] == "evaluation":
+            if not may_read(settings):
+                raise _missing("MESH_READ_TOKEN")
+        elif sessions.is_guarded_page() and not may_read(settings):
+            return sessions.to_login()
+        return None
 
     app.before_request(check)
 
 
-def _require(needed: str | None, accepted: tuple[str | None, ...], name: str) -> None:
-    if needed is None:
+def may_read(settings: Settings) -> bool:
+    """Whether this request may see evaluations."""
+    accepted = (settings.read_token, settings.api_token)
+    return settings.read_token is None or _has_bearer(accepted) or sessions.has_cookie(accepted)
+
+
+def may_change(settings: Settings) -> bool:
+    """Whether who sent this request may change something: what a page shows its buttons by."""
+    accepted = (settings.api_token,)
+    return settings.api_token is None or _has_bearer(accepted) or sessions.has_cookie(accepted)
+
+
+def _check_change(settings: Settings) -> None:
+    if _has_bearer((settings.api_token,)):
         return
+    if sessions.is_from_elsewhere():
+        raise UnauthorizedError("This was sent by a page of another address; open the dashboard of this one.")
+    if request.path in (sessions.LOGIN, sessions.LOGOUT) or settings.api_token is None:
+        return
+    if not (sessions.has_cookie((settings.api_token,)) and sessions.is_from_here()):
+        raise _missing("MESH_API_TOKEN")
+
+
+def _has_bearer(accepted: tuple[str | None, ...]) -> bool:
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
     good = [hmac.compare_digest(given.strip().encode(), token.encode()) for token in accepted if token is not None]
-    if scheme.lower() != "bearer" or not any(good):
-        raise UnauthorizedError(f"Send the token of this service ({name}) as 'Authorization: Bearer <token>'.")
+    return scheme.lower() == "bearer" and any(good)
+
+
+def _missing(name: str) -> UnauthorizedError:
+    return UnauthorizedError(f"Send the token of this service ({name}) as 'Authorization: Bearer <token>'.")
 
 
 # Signatures ---------------------------------------------------------------------------------

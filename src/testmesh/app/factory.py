@@ -10,9 +10,16 @@ from flask_openapi.openapi import OpenAPI
 
 from testmesh import __version__
 from testmesh.app.auth import require_tokens
+from testmesh.app.dashboard import register_dashboard
+from testmesh.app.dashboard.routes import POLICY, is_page
+from testmesh.app.event_routes import register_events
+from testmesh.app.export_routes import register_exports
+from testmesh.app.operator_routes import register_operator
 from testmesh.app.problems import register_problems
 from testmesh.app.routes import register_reads, register_submissions
 from testmesh.app.schemas import Problem, RequestModels, refuse_query
+from testmesh.app.sessions import register_login
+from testmesh.app.uploads import Doors
 from testmesh.clock import Clock, SystemClock
 from testmesh.node.service import NodeService
 from testmesh.settings import MIB, Settings
@@ -51,8 +58,14 @@ def create_app(
         app.register_blueprint(internal)
     register_problems(app)
     require_tokens(app, settings)
-    register_submissions(app, node, settings, models)
+    register_login(app, settings)
+    doors = Doors()
+    register_submissions(app, node, settings, models, doors)
     register_reads(app, node, clock or SystemClock())
+    register_dashboard(app, node, settings, models, doors, clock or SystemClock())
+    register_events(app, node)
+    register_exports(app, node, clock or SystemClock())
+    register_operator(app, node)
     app.after_request(_secure)
     return app
 
@@ -66,10 +79,12 @@ class _Api(OpenAPI):
 
 
 def _secure(response: Response) -> Response:
-    docs = request.path.startswith("/openapi")
-    response.headers["Content-Security-Policy"] = _DOCS_POLICY if docs else _API_POLICY
+    docs, page = request.path.startswith("/openapi"), is_page(request.path)
+    policy = _DOCS_POLICY if docs else POLICY if page else _API_POLICY
+    response.headers.setdefault("Content-Security-Policy", policy)
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    if not docs:
+    # With no-referrer a browser does not tell from where a page's form was sent (Origin: null).
+    response.headers["Referrer-Policy"] = "same-origin" if page else "no-referrer"
+    if not docs and not (page and "Cache-Control" in response.headers):
         response.headers["Cache-Control"] = "no-store"  # grades, and they change while they are looked at
     return response

@@ -24,6 +24,7 @@ from testmesh.node.messaging.messages import (
     PeerList,
     PingReply,
     Replicate,
+    Vitals,
     WorkOrder,
 )
 from testmesh.node.messaging.wire import (
@@ -41,6 +42,7 @@ from testmesh.node.messaging.wire import (
     REPLICATE,
     REPORTS,
     UPDATES,
+    VITALS,
     WORK_ORDER,
 )
 from testmesh.settings import parse_address
@@ -78,6 +80,8 @@ class PeerService(Protocol):
     def held_archives(self, asked: ArchivesAsked) -> ArchivesHeld: ...
 
     def peers(self) -> list[str]: ...
+
+    def vitals(self, *, history: bool) -> Vitals: ...
 
 
 def register_peer_routes(blueprint: Blueprint, node: PeerService, terminate: Callable[[], None]) -> None:
@@ -149,6 +153,10 @@ def register_peer_routes(blueprint: Blueprint, node: PeerService, terminate: Cal
     @blueprint.get("/stats_req")
     def stats() -> Response:
         return _answer(encode(PEER_LIST, PeerList(tuple(node.peers()))))
+
+    @blueprint.get("/vitals")
+    def vitals() -> Response:
+        return _answer(encode(VITALS, node.vitals(history=request.args.get("history") == "1")))
 
     @blueprint.get("/kill")
     def kill() -> Response:

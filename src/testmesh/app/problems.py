@@ -24,6 +24,7 @@ _STATUS: dict[type[errors.TestmeshError], int] = {
     errors.UnsupportedMediaError: 415,
     errors.NothingToTestError: 422,
     errors.QueueFullError: 429,
+    errors.BusyError: 503,
     errors.DrainingError: 503,
     errors.InfrastructureError: 503,
     errors.PeerError: 503,
@@ -45,6 +46,11 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None) 
     return Response(problem_body(status, detail), status, headers, content_type=MEDIA_TYPE)
 
 
+def status_of(error: errors.TestmeshError) -> int | None:
+    """None of what no client is told more of than that it failed."""
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), None)
+
+
 def register_problems(app: Flask) -> None:
     """Answer whatever is raised in a view as a problem; what was not foreseen is logged and told as a bare 500."""
     app.register_error_handler(errors.TestmeshError, _known)
@@ -53,11 +59,11 @@ def register_problems(app: Flask) -> None:
 
 
 def _known(error: errors.TestmeshError) -> Response:
-    status = next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), None)
+    status = status_of(error)
     if status is None:
         return _unforeseen(error)
     headers = {}
-    if isinstance(error, errors.QueueFullError):
+    if isinstance(error, errors.QueueFullError | errors.BusyError):
         headers["Retry-After"] = str(max(1, error.retry_after_s))
     if isinstance(error, errors.UnauthorizedError):
         headers["WWW-Authenticate"] = BEARER_CHALLENGE

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, c
 from testmesh.app.strict_json import strict_json
 from testmesh.errors import MalformedError
 from testmesh.model import EvaluationStatus, Options, ProjectStatus, Service, Verdict
+from testmesh.node.callbacks.target import MAX_URL, parse_target
 from testmesh.settings import Settings
 
 INSTALL_TIMEOUT_MAX_S = 1800.0
@@ -52,14 +53,31 @@ class OptionsIn(_In):
     services: list[ServiceIn] | None = Field(
         default=None, max_length=8, description="wins over the project's pyproject.toml"
     )
+    callback_url: str | None = Field(
+        default=None,
+        max_length=MAX_URL,
+        description="is told when the evaluation has ended, by a signed POST; http or https, at a public address",
+        examples=["https://grades.example.org/testmesh"],
+        json_schema_extra={"format": "callback-url"},
+    )
 
     def record(self, settings: Settings) -> Options:
-        """The options with the defaults filled in, which never are over the node's own maximum."""
+        """The options with the defaults filled in, which never are over the node's own maximum.
+
+        Raises:
+            MalformedError: callback_url is none that this node would call.
+        """
         default = Options()
         module_s = self.module_timeout_s or min(default.module_timeout_s, settings.module_timeout_max_s)
         install_s = self.install_timeout_s or default.install_timeout_s
         services = None if self.services is None else tuple(service.record() for service in self.services)
-        return Options(module_s, install_s, services)
+        if self.callback_url is not None:
+            parse_target(self.callback_url, private=settings.callback_private)
+            if settings.callback_key is None:
+                raise MalformedError(
+                    "callback_url: set MESH_CALLBACK_SECRET or MESH_API_TOKEN on every node, to have callbacks signed."
+                )
+        return Options(module_s, install_s, services, self.callback_url)
 
 
 class SubmissionIn(_In):
@@ -95,7 +113,6 @@ class RequestModels:
             MalformedError.
         """
         value = strict_json(raw, "options") if raw.strip() else {}
-        _refuse_callback(value)
         return _validated(self.options, value, "options").record(self._settings)
 
     def read_submission(self, raw: bytes) -> tuple[list[str], str | None, Options]:
@@ -105,8 +122,6 @@ class RequestModels:
             MalformedError.
         """
         value = strict_json(raw, "the body")
-        if isinstance(value, dict):
-            _refuse_callback(value.get("options"))
         read = _validated(self.submission, value, "the body")
         token = read.auth_token.get_secret_value() if read.auth_token else None
         if token is not None and not re.fullmatch(_TOKEN, token):
@@ -316,11 +331,6 @@ def _explain(error: ValidationError, what: str) -> str:
     if first["type"] == "extra_forbidden":
         return f"{_sentence(what)} has {field!r}, which is not known here; leave it out or check its spelling."
     return f"{field}: {first['msg']}."
-
-
-def _refuse_callback(options: Any) -> None:
-    if isinstance(options, dict) and "callback_url" in options:
-        raise MalformedError("The option callback_url is not available yet; leave it out and ask for the evaluation.")
 
 
 def _sentence(what: str) -> str:

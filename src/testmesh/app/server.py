@@ -24,6 +24,7 @@ from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 from gunicorn.errors import HaltServer  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
+from testmesh.app.streaming import hand_over_streams
 from testmesh.app.uploads import MAX_RECEIVING
 from testmesh.app.worker import Worker, WsgiApp, close_after_refusal
 from testmesh.errors import TestmeshError
@@ -150,7 +151,7 @@ class _Application(BaseApplication):  # type: ignore[misc]
         except Exception:  # noqa: BLE001 - whatever it is, it ends here
             _log.exception("the node cannot start")
             sys.exit(EXIT_NOT_STARTED)
-        return close_after_refusal(app)
+        return hand_over_streams(close_after_refusal(app))
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]

@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,15 @@ class Upload:
     file: StoredFile
     tests: StoredFile | None
     options: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a page's form has sent: files where some were chosen, and its text fields by name."""
+
+    file: StoredFile | None
+    tests: StoredFile | None
+    fields: Mapping[str, str]
 
 
 class Doors:
@@ -98,19 +107,35 @@ def received(request: Request, folder: Path, max_upload: int) -> Iterator[Upload
     Raises:
         MalformedError, TooLargeError, DiskFullError.
     """
+    with _parts_of(request, folder, max_upload, ()) as parts:
+        yield parts.upload()
+
+
+@contextmanager
+def received_form(request: Request, folder: Path, max_upload: int, fields: Collection[str]) -> Iterator[Form]:
+    """The same of a page's form with the text fields `fields`, none of whose parts must be there.
+
+    A browser sends an empty text for what was left empty, and a part without a file name where no file was chosen.
+    """
+    with _parts_of(request, folder, max_upload, fields) as parts:
+        yield parts.form()
+
+
+@contextmanager
+def _parts_of(request: Request, folder: Path, max_upload: int, fields: Collection[str]) -> Iterator["_Parts"]:
     boundary = request.mimetype_params.get("boundary", "")
     if not _BOUNDARY.fullmatch(boundary):
         raise MalformedError(f"The Content-Type has no valid boundary; {_HINT}.")
     check_length(request, max_upload + OVERHEAD)
     with ExitStack() as cleanup:
-        parts = _Parts(folder, max_upload, cleanup)
+        parts = _Parts(folder, max_upload, cleanup, fields)
         try:
             _decode(request.stream, boundary.encode(), parts)
         except ValueError:
             raise MalformedError(f"The multipart body is broken or incomplete; {_HINT}.") from None
         except OSError as error:
             raise _explain(error) from error
-        yield parts.upload()
+        yield parts
 
 
 def _decode(stream: IO[bytes], boundary: bytes, parts: "_Parts") -> None:
@@ -132,20 +157,24 @@ def _decode(stream: IO[bytes], boundary: bytes, parts: "_Parts") -> None:
 class _Parts:
     """What was read so far. The files that it makes are removed by `cleanup`."""
 
-    def __init__(self, folder: Path, max_upload: int, cleanup: ExitStack) -> None:
+    def __init__(self, folder: Path, max_upload: int, cleanup: ExitStack, fields: Collection[str]) -> None:
         self._folder = folder
+        self._known = fields
+        self._texts: dict[str, bytearray] = {}
+        self._text: bytearray | None = None  # what is being read, where it is no file
         self._left = max_upload
         self._max_upload = max_upload
         self._cleanup = cleanup
         self._files: dict[str, StoredFile] = {}
-        self._options: bytearray | None = None
         self._current: _OpenFile | None = None
 
     def begin(self, part: Field | File) -> None:
-        if part.name == "options":
-            if self._options is not None:
-                raise MalformedError("There are two parts 'options'; send one.")
-            self._options, self._current = bytearray(), None
+        if part.name == "options" or part.name in self._known:
+            if part.name in self._texts:
+                raise MalformedError(f"There are two parts '{part.name}'; send one.")
+            self._text = self._texts[part.name] = bytearray()
+        elif self._known and part.name in _FILES and isinstance(part, File) and not part.filename:
+            self._text = bytearray()
         elif part.name not in _FILES:
             raise MalformedError(f"A part named {_shown(part.name)} is not known; known are file, tests and options.")
         elif part.name in self._files:
@@ -153,15 +182,15 @@ class _Parts:
         elif not isinstance(part, File) or not part.filename:
             raise MalformedError(f"The part '{part.name}' has no file name; {_HINT}.")
         else:
-            self._current = _OpenFile(part.name, part.filename, self._folder, self._cleanup)
+            self._text, self._current = None, _OpenFile(part.name, part.filename, self._folder, self._cleanup)
 
     def write(self, data: bytes, last: bool) -> None:
-        if self._current is None:
-            assert self._options is not None  # noqa: S101 - the decoder begins a part before its data
-            if len(self._options) + len(data) > MAX_JSON:
-                raise TooLargeError(f"The part 'options' is over {MAX_JSON} bytes.")
-            self._options += data
+        if self._text is not None:
+            if len(self._text) + len(data) > MAX_JSON:
+                raise TooLargeError(f"A part that is no file is over {MAX_JSON} bytes.")
+            self._text += data
             return
+        assert self._current is not None  # noqa: S101 - the decoder begins a part before its data
         self._left -= len(data)
         if self._left < 0:
             raise TooLargeError(f"The upload is over {self._max_upload} bytes; send less, or raise MESH_MAX_UPLOAD.")
@@ -172,7 +201,11 @@ class _Parts:
     def upload(self) -> Upload:
         if "file" not in self._files:
             raise MalformedError(f"There is no part 'file'; {_HINT}.")
-        return Upload(self._files["file"], self._files.get("tests"), bytes(self._options or b""))
+        return Upload(self._files["file"], self._files.get("tests"), bytes(self._texts.get("options", b"")))
+
+    def form(self) -> Form:
+        fields = {name: bytes(text).decode(errors="replace") for name, text in self._texts.items()}
+        return Form(self._files.get("file"), self._files.get("tests"), fields)
 
 
 class _OpenFile:

@@ -2,7 +2,8 @@
 
 A new connection, as an idle one, waits in the poller. Once its client has begun to send a request, a thread reads it:
 the client must send all headers within HEAD_S, and then on average MIN_RATE bytes a second beyond a grace of GRACE_S.
-A client that does not take its answer for SEND_TIMEOUT_S is dropped. Nginx in front adds its own limits.
+A client that does not take its answer for SEND_TIMEOUT_S is dropped. Nginx in front adds its own limits. An answer that
+goes on for hours leaves the thread: its connection is handed over to the `Streamer`.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ from gunicorn.util import close_graceful, write_nonblock  # type: ignore[import-
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
 from testmesh.app.problems import MEDIA_TYPE, problem_body
+from testmesh.app.streaming import HandOver, Streamer
 
 HEAD_S, GRACE_S = 5.0, 10.0
 MIN_RATE = 1024
@@ -43,6 +45,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         _die_with_parent(self.ppid)
         gunicorn.http.wsgi.SERVER = "testmesh"
+        self.streamer = Streamer()
         super().init_process()
 
     def init_signals(self) -> None:
@@ -73,6 +76,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.set_accept_enabled(False)
         for listener in self.sockets:
             listener.close()
+        self.streamer.stop()  # only now, so that their readers come back to another node
 
     def _cap_keepalive(self, deadline: float) -> None:
         super()._cap_keepalive(min(deadline, time.monotonic() + 0.5))
@@ -100,6 +104,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         conn.parser.unreader.head_is_read()
         try:
             return bool(super().handle_request(req, conn))
+        except HandOver as answer:
+            self.streamer.add(conn.give_away(), answer.head, answer.stream)
+            return False
         except TimeoutError as error:
             raise http_errors.NoMoreData from error  # the client does not take its answer
 
@@ -136,6 +143,11 @@ class _Connection(TConn):  # type: ignore[misc]
     @property
     def stalled(self) -> bool:
         return bool(self.parser.unreader.stalled)
+
+    def give_away(self) -> socket.socket:
+        """The socket, which is another's from now on."""
+        self._closed = True
+        return self.sock  # type: ignore[no-any-return]
 
     def close(self, graceful: bool = False) -> None:
         if self._closed:

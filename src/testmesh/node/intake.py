@@ -139,6 +139,8 @@ class Intake:
     def receive_again(self, earlier: Evaluation, project: str | None, key: str | None) -> str:
         """A new evaluation of the same sources, pinned as they were; of one project, where it is named.
 
+        Nobody is called back: who asked to be was told of the first one, and need not be who asks for this.
+
         Raises:
             NotFoundError: no such project. ConflictError: its sources are not there (yet).
         """
@@ -148,6 +150,9 @@ class Intake:
             if known:
                 return evaluation_id
             sources = [source for source in earlier.sources if source.archive is not None]
+            is_open = earlier.finished_at is None and not all(source.is_resolved for source in earlier.sources)
+            if is_open and (project is None or project not in {found.name for found in earlier.projects}):
+                raise ConflictError("Its repositories are still being fetched; ask again in a moment.")
             if project is not None:
                 compared = noted(earlier.projects)  # by itself it can be compared with nothing
                 sources = [
@@ -167,7 +172,7 @@ class Intake:
                 self._clock.wall(),
                 self._settings.advertise,
                 tuple(replace(source, epoch=0) for source in sources),
-                earlier.options,
+                replace(earlier.options, callback_url=None),
                 tests_archive=earlier.tests_archive,
                 body_digest=body_digest,
                 number=self._ledger.store.highest_number() + 1,

@@ -13,6 +13,8 @@ from testmesh.errors import (
     TestmeshError,
 )
 from testmesh.load_balance.policy import Policy
+from testmesh.logs import about
+from testmesh.node.callbacks.callbacks import Callbacks, Courier
 from testmesh.node.condition import Condition
 from testmesh.node.copying.archives import ArchiveStore
 from testmesh.node.copying.cleaner import Cleaner
@@ -23,6 +25,7 @@ from testmesh.node.driving.coordinator import Coordinator
 from testmesh.node.driving.history import History
 from testmesh.node.driving.outlook import Outlook
 from testmesh.node.driving.schedule import Schedule
+from testmesh.node.feed import Feed
 from testmesh.node.intake import Intake
 from testmesh.node.membership.known_peers import KnownPeers, Reunion
 from testmesh.node.membership.membership import Member, Membership, MembershipConfig
@@ -35,6 +38,9 @@ from testmesh.node.messaging.messages import (
     PingReply,
 )
 from testmesh.node.messaging.peers import PeerClient
+from testmesh.node.observing.metered_bench import MeteredBench
+from testmesh.node.observing.metrics import Metrics
+from testmesh.node.observing.overview import Overview
 from testmesh.node.peer_side import PeerSide
 from testmesh.node.public_side import PublicSide
 from testmesh.node.reads import Reads
@@ -71,6 +77,8 @@ class Parts:
     clock: Clock
     seal_key: str
     slots: int
+    courier: Courier
+    metrics: Metrics
     isolation: dict[str, Any]  # what /health says of the box: sandbox, loopback, cause
     sensor: Sensor | None = None  # of processors and memory; None: nothing is measured
     gates: StartGates | None = None  # None: this node need not mind others of its machine
@@ -97,7 +105,14 @@ class Node(Generic[P]):
         self._known_peers = KnownPeers(settings.data_dir / "peers.json", settings.advertise)
         me = Member(settings.advertise, secrets.token_hex(8))
         membership = Membership(me, settings.bootstrap if settings.secret else (), config or MembershipConfig())
-        self._mesh = MeshNode(membership, parts.peers, parts.clock, self._member_changed, self._ping_answered)
+        self._mesh = MeshNode(
+            membership,
+            parts.peers,
+            parts.clock,
+            self._member_changed,
+            self._ping_answered,
+            lambda: self._overview.signs.tick(),  # noqa: PLW0108 - it is not made yet
+        )
         self._reunion = Reunion(self._known_peers.addresses, self._mesh.live, self._mesh.join_through)
         self._replicator = Replicator(settings.advertise, self._ledger, parts.peers)
         self._holding = Holding(
@@ -129,7 +144,7 @@ class Node(Generic[P]):
             parts.seal_key,
             self._mesh.live,
         )
-        self._bench = make_bench(self._holding.fetcher.ensure)
+        self._bench = MeteredBench(make_bench(self._holding.fetcher.ensure), parts.metrics)
         self._worker = Worker(
             settings.advertise,
             parts.slots,
@@ -151,6 +166,7 @@ class Node(Generic[P]):
             self._intake.find,
             self._outlook.seconds_left,
         )
+        self.feed = Feed(self._ledger, self._reads.view, self._reads.view_of, parts.clock)
         workers = MeshWorkers(settings.advertise, self._worker, parts.peers, self._condition)
         self._coordinator = Coordinator(
             settings.advertise,
@@ -161,8 +177,23 @@ class Node(Generic[P]):
             self._mesh.live,
             self._sources.resolve,
         )
+        self._overview = Overview(
+            settings,
+            self._ledger,
+            self._condition,
+            workers.own_load,
+            parts.sensor,
+            parts.isolation,
+            parts.clock,
+            parts.peers,
+            self._mesh.members,
+            self._holding.copies,
+            parts.metrics,
+            lambda: self.feed.readers,
+        )
         self._cleaner = Cleaner(settings.advertise, self._ledger, parts.archives, self._bench.forget)
         self._retention = Retention(self._ledger, settings.keep_evaluations, settings.keep_days, self._today)
+        self._callbacks = Callbacks(settings.advertise, self._ledger, self._mesh.live, parts.clock, parts.courier)
         self._file = EvaluationsFile(settings.evaluations_file, self._ledger, self._documents)
         self.public = PublicSide(
             settings,
@@ -170,6 +201,8 @@ class Node(Generic[P]):
             self._condition,
             self._intake,
             self._reads,
+            self.feed,
+            self._overview,
             self._mesh.live,
             self._worker.load,
             parts.isolation,
@@ -182,6 +215,7 @@ class Node(Generic[P]):
             workers,
             self._coordinator,
             self._holding.taker,
+            self._overview.signs,
             str(parts.isolation["sandbox"]),
             parts.clock,
         )
@@ -203,6 +237,7 @@ class Node(Generic[P]):
                 self._catch_up()
         finally:
             self._coordinator.claim_open()
+            self._callbacks.start()
 
     def _catch_up(self) -> None:
         known = self._known_peers.addresses()
@@ -217,7 +252,7 @@ class Node(Generic[P]):
                 try:
                     self._replicator.compare(address)
                 except TestmeshError as error:
-                    log.info("could not compare records with %s: %s", address, error)
+                    log.info("could not compare records with %s: %s", address, error, extra=about(node=address))
                 else:
                     return
         finally:
@@ -238,6 +273,7 @@ class Node(Generic[P]):
             passed_on = self._coordinator.wait_idle(max(0.1, deadline - clock.monotonic()))
             if not (quiet and passed_on):
                 log.warning("leaving with work under way after %.0f s; the others begin it again", timeout_s)
+            self._callbacks.stop()
             left = self._holding.copies.hand_over(max(deadline, clock.monotonic() + _LAST_COPIES_S))
             if left:
                 log.warning("leaving as the last holder of %d evaluations' files: %s", len(left), ", ".join(left))
@@ -246,6 +282,9 @@ class Node(Generic[P]):
     def stop(self) -> None:
         parts = self._parts
         rooms = (
+            self.feed,
+            self._callbacks,
+            self._overview,
             self._reunion,
             self._known_peers,
             self._intake,
@@ -272,6 +311,7 @@ class Node(Generic[P]):
             self._parts.peers.report(owner, reports)
 
     def _member_changed(self, before: Member | None, after: Member) -> None:
+        self._overview.roll_call.changed(after)
         if before is None or (before.boot, before.health.is_live) != (after.boot, after.health.is_live):
             self._holding.copies.member_changed(after.address)
         if after.health.is_live:
@@ -287,9 +327,11 @@ class Node(Generic[P]):
             self._outlook.node_gone(after.address)
             self._replicator.peer_gone(after.address)
             self._coordinator.node_lost(after.address, blame=after.health is Health.DEAD)
+            self._callbacks.members_changed()
 
     def _ping_answered(self, address: str, reply: PingReply) -> None:
         self._time.heard(address, reply.wall)
+        self._overview.roll_call.pinged(address, reply)
         self._outlook.load_seen(address, reply.load)
         self._coordinator.load_seen(address, reply.load)
         self._replicator.digest_seen(address, reply.digest)

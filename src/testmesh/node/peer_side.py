@@ -22,9 +22,11 @@ from testmesh.node.messaging.messages import (
     Page,
     PingReply,
     Replicate,
+    Vitals,
     WorkOrder,
 )
 from testmesh.node.messaging.pages import page_of
+from testmesh.node.observing.vital_signs import VitalSigns
 from testmesh.node.storage.ledger import Ledger
 from testmesh.node.storage.replica import Changes
 from testmesh.node.working.worker import Worker
@@ -42,6 +44,7 @@ class PeerSide:
         workers: MeshWorkers,
         coordinator: Coordinator,
         taker: CopyTaker,
+        signs: VitalSigns,
         sandbox: str,
         clock: Clock,
     ) -> None:
@@ -53,6 +56,7 @@ class PeerSide:
         self._workers = workers
         self._coordinator = coordinator
         self._taker = taker
+        self._signs = signs
         self._sandbox = sandbox
 
     def join(self, members: tuple[Member, ...]) -> tuple[Member, ...]:
@@ -68,6 +72,9 @@ class PeerSide:
 
     def peers(self) -> list[str]:
         return list(self._mesh.live())
+
+    def vitals(self, *, history: bool) -> Vitals:
+        return self._signs.read(history=history)
 
     def ping_for(self, target: str, timeout: float) -> IndirectReply:
         return self._mesh.ping_for(target, timeout)

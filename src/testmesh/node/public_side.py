@@ -8,10 +8,20 @@ from typing import Any
 from testmesh.errors import ConflictError, DiskFullError, DrainingError
 from testmesh.model import Options
 from testmesh.node.condition import Condition
+from testmesh.node.feed import Feed
 from testmesh.node.intake import Intake
 from testmesh.node.messaging.messages import Load
+from testmesh.node.observing.overview import Overview
 from testmesh.node.reads import Reads
-from testmesh.node.service import EvaluationSummary, EvaluationView, ModuleTests, NodeTotals, Totals
+from testmesh.node.service import (
+    EvaluationSummary,
+    EvaluationView,
+    EventStream,
+    ModuleTests,
+    NodeTotals,
+    NodeVitals,
+    Totals,
+)
 from testmesh.node.storage.ledger import Ledger
 from testmesh.node.storage.replica import Changes
 from testmesh.settings import Settings
@@ -27,6 +37,8 @@ class PublicSide:
         condition: Condition,
         intake: Intake,
         reads: Reads,
+        feed: Feed,
+        overview: Overview,
         live: Callable[[], tuple[str, ...]],
         load: Callable[[], Load],
         isolation: Mapping[str, Any],
@@ -36,6 +48,8 @@ class PublicSide:
         self._condition = condition
         self._intake = intake
         self._reads = reads
+        self._feed = feed
+        self._overview = overview
         self._live = live
         self._load = load
         self._isolation = isolation
@@ -74,6 +88,9 @@ class PublicSide:
     def tests(self, evaluation_id: str, project: str | None, module: str | None) -> Iterable[ModuleTests]:
         return self._reads.tests(evaluation_id, project, module)
 
+    def watch(self, evaluation_id: str, last_event_id: str | None) -> EventStream | None:
+        return self._feed.watch(evaluation_id, last_event_id)
+
     def cancel(self, evaluation_id: str) -> None:
         evaluation = self._reads.known(evaluation_id)
         if evaluation.cancelled or evaluation.finished_at is not None:
@@ -92,6 +109,12 @@ class PublicSide:
 
     def peers(self) -> list[str]:
         return list(self._live())
+
+    def nodes(self, *, history: bool) -> tuple[NodeVitals, ...]:
+        return self._overview.roll_call.nodes(history=history)
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        return self._overview.metrics.render(accept)
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         status = self._condition.status

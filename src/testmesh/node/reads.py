@@ -54,11 +54,13 @@ class Reads:
         return evaluation
 
     def view(self, evaluation_id: str) -> EvaluationView:
-        evaluation = self.known(evaluation_id)
+        return self.view_of(self.known(evaluation_id), self._store.states(evaluation_id))
+
+    def view_of(self, evaluation: Evaluation, states: Sequence[ModuleState]) -> EvaluationView:
+        """The same of records that are at hand."""
         waiting_for = waits_for(evaluation, (self._address, *self._live()))
-        states = self._store.states(evaluation_id)
         left = None if waiting_for else self._seconds_left(evaluation, states)
-        return EvaluationView(evaluation, states, waiting_for, left)
+        return EvaluationView(evaluation, tuple(states), waiting_for, left)
 
     def newest_views(self, limit: int) -> list[EvaluationView]:
         return [EvaluationView(e, self._store.states(e.id)) for e in self._store.newest(limit)]

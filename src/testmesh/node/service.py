@@ -1,6 +1,6 @@
 """What a node offers to its HTTP front: the one seam between the rooms `app` and `node`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -65,6 +65,51 @@ class NodeTotals:
     evaluations: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class NodeVitals:
+    """One node of the mesh, live or gone. None, or no history, is what is not known: it is gone or did not answer.
+
+    `cpu`, `memory`: the used parts of what it may use, 0 to 1. `history`: Unix seconds, modules running and waiting,
+    cpu; every ten seconds of the last hour, the oldest first.
+    """
+
+    address: str
+    alive: bool
+    status: str
+    sandbox: str | None = None
+    loopback: str | None = None
+    version: str | None = None
+    cores: float | None = None
+    slots: int | None = None
+    running: int | None = None
+    waiting: int | None = None
+    cpu: float | None = None
+    memory: float | None = None
+    uptime: float | None = None
+    history: tuple[tuple[int, int, int, float | None], ...] = ()
+
+
+class EventStream(Protocol):
+    """The events of one evaluation for one reader, as server-sent events. Every call is safe from any thread."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether there is nothing more to take, now and ever: all was told, or the reader was too slow for it."""
+        ...
+
+    def take(self) -> list[bytes]:
+        """What came since the last call, never waiting for more; the pieces are shared by all readers."""
+        ...
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Have `wake`, which must not block, called whenever there may be something to take, or nothing ever again."""
+        ...
+
+    def close(self) -> None:
+        """The reader is gone; may be called twice."""
+        ...
+
+
 class NodeService(Protocol):
     """Every call is safe from any thread. Errors are those of `testmesh.errors`, as named in each docstring."""
 
@@ -112,6 +157,15 @@ class NodeService(Protocol):
         """Raises NotFoundError for an unknown evaluation, project or module."""
         ...
 
+    def watch(self, evaluation_id: str, last_event_id: str | None) -> EventStream | None:
+        """What came after that event, or else all of it first; to be closed. None: that event was the last.
+
+        Raises:
+            NotFoundError: no live node knows the evaluation.
+            BusyError: this node has all the readers it takes.
+        """
+        ...
+
     def cancel(self, evaluation_id: str) -> None:
         """Raises NotFoundError; ConflictError when it has ended."""
         ...
@@ -125,6 +179,14 @@ class NodeService(Protocol):
     def network(self) -> dict[str, list[str]]: ...
 
     def peers(self) -> list[str]: ...
+
+    def nodes(self, *, history: bool) -> tuple[NodeVitals, ...]:
+        """Every live node and those that went lately, live ones first. Takes a second where one does not answer."""
+        ...
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """This node's metrics in the form that suits an Accept header best, and the form's media type."""
+        ...
 
     def health(self) -> tuple[bool, dict[str, Any]]:
         """Whether new work is taken, and what /health answers."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from testmesh.errors import DiskFullError, InfrastructureError, SourceError, SubmissionError, TestmeshError
+from testmesh.logs import about
 from testmesh.model import Evaluation, Project, Source
 from testmesh.node.copying.archives import ArchiveStore
 from testmesh.node.copying.copies import with_holders
@@ -112,7 +113,11 @@ class SourceResolver:
             else:
                 done = True
         except Exception:  # of the store: then nothing could be settled either
-            log.exception("what became of %s is not known; it is tried again", evaluation.sources[index].url)
+            log.exception(
+                "what became of %s is not known; it is tried again",
+                evaluation.sources[index].url,
+                extra=about(evaluation=evaluation.id),
+            )
         finally:
             with self._lock:
                 if done:
@@ -162,9 +167,16 @@ class SourceResolver:
         except Exception as error:
             name = f"{source.url} of evaluation {this.evaluation.id}"
             if _is_full(error):
-                log.warning("%s waits for room on the disk, or for another node: %s", name, error)
+                log.warning(
+                    "%s waits for room on the disk, or for another node: %s",
+                    name,
+                    error,
+                    extra=about(evaluation=this.evaluation.id),
+                )
                 return None, False
-            log.exception("fetching %s failed, try %d", name, this.faults + 1)
+            log.exception(
+                "fetching %s failed, try %d", name, this.faults + 1, extra=about(evaluation=this.evaluation.id)
+            )
             if this.faults + 1 < _TRIES:
                 return None, True
             return replace(source, error="This node could not fetch the repository; its log says why."), True
@@ -201,7 +213,13 @@ class SourceResolver:
             try:
                 self._settle(evaluation, index, replace(resolved, epoch=evaluation.epoch))
             except TestmeshError as error:
-                log.warning("evaluation %s: what became of %s is not stored: %s", evaluation.id, resolved.url, error)
+                log.warning(
+                    "evaluation %s: what became of %s is not stored: %s",
+                    evaluation.id,
+                    resolved.url,
+                    error,
+                    extra=about(evaluation=evaluation.id),
+                )
                 if self._stopped.wait(_SETTLE_AGAIN_S):
                     return
             else:
@@ -224,7 +242,12 @@ class SourceResolver:
                 others = self._durable.make_durable(settled, order, self._settings.replicas - 1)
                 settled = with_holders(settled, *others)
             except TestmeshError as error:
-                log.warning("evaluation %s goes on with its sources on this node alone: %s", evaluation.id, error)
+                log.warning(
+                    "evaluation %s goes on with its sources on this node alone: %s",
+                    evaluation.id,
+                    error,
+                    extra=about(evaluation=evaluation.id),
+                )
         self._ledger.merge(Changes((settled,)), publish=True)
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 
 from testmesh.clock import Clock
@@ -33,6 +34,13 @@ LOW_FREE = 256 * MIB  # bytes: with less, room is made before anything is built
 _REMEMBER_S = 60.0  # how long requirements that failed are not tried again
 # setuptools' words for a folder of several packages that nobody meant to be packed as one distribution.
 _NOT_PACKABLE = "Multiple top-level"
+
+
+class CacheEvent(StrEnum):
+    HIT = "hit"
+    MISS = "miss"
+    BUILT = "built"
+    FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ class EnvironmentCache:
         limit: int = 10 * GIB,
         packages: PackageCache | None = None,
         later: Callable[[Callable[[], None]], object] | None = None,
+        told: Callable[[CacheEvent], None] = lambda _event: None,
     ) -> None:
         """`interpreters`: by default the one that runs this process. `limit`: bytes that all may take together.
 
@@ -87,6 +96,7 @@ class EnvironmentCache:
         self._interpreters = interpreters or Interpreters((running_interpreter(),))
         self._free = free
         self._limit = limit
+        self._told = told
         self._packages = packages
         self._compiler = (
             None if later is None else EnvironmentCompiler(self._shelf, run, self._held, self._evict, later)
@@ -138,6 +148,7 @@ class EnvironmentCache:
             return self.peek(key) or self._build(wanted)
 
         with self._held(key):
+            self._told(CacheEvent.MISS if self.peek(key) is None else CacheEvent.HIT)
             while True:
                 found = self.peek(key)
                 if found is not None:
@@ -238,6 +249,7 @@ class EnvironmentCache:
             if is_full:
                 raise InfrastructureError("this node's disk filled up during the installation; make room") from error
             self._remember(key, error)
+            self._told(CacheEvent.FAILED)
             raise
         except OSError as error:
             self._shelf.remove(key)
@@ -246,6 +258,7 @@ class EnvironmentCache:
             self._shelf.remove(key)
             raise
         self.make_room()
+        self._told(CacheEvent.BUILT)
         return built
 
     def _install(self, wanted: _Wanted) -> Environment:

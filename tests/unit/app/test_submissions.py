@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from testmesh.app.factory import create_app
+from testmesh.clock import FakeClock
 from testmesh.errors import (
     ConflictError,
     DiskFullError,
@@ -228,7 +229,53 @@ def test_bad_options_are_refused_in_either_kind_of_body(client: FlaskClient, nod
 def test_a_refusal_names_the_field(client: FlaskClient) -> None:
     assert "module_timeout_s" in problem(post_zip(client, options='{"module_timeout_s": "5"}'), 400)
     assert "'nodes'" in problem(post_zip(client, options='{"nodes": 5}'), 400)
-    assert "callback_url is not available yet" in problem(post_zip(client, options='{"callback_url": "http://x"}'), 400)
+    assert "callback_url" in problem(post_zip(client, options='{"callback_url": 5}'), 400)
+
+
+# Callbacks ----------------------------------------------------------------------------------
+
+
+def callback(url: str) -> str:
+    return json.dumps({"callback_url": url})
+
+
+def client_with(node: FakeNode, tmp_path: Path, **settings: Any) -> FlaskClient:
+    return create_app(node, Settings(data_dir=tmp_path, **settings), clock=FakeClock()).test_client()
+
+
+def test_a_callback_that_nobody_could_sign_is_refused_with_what_to_set(client: FlaskClient, node: FakeNode) -> None:
+    said = problem(post_zip(client, options=callback("https://grades.example.org/")), 400)
+    assert "MESH_CALLBACK_SECRET" in said
+    assert node.submissions == []
+
+
+@pytest.mark.parametrize("settings", [{"callback_secret": "a-secret-of-8"}, {"api_token": "a-token-of-8"}])
+def test_a_callback_is_taken_where_there_is_a_key(node: FakeNode, tmp_path: Path, settings: dict[str, str]) -> None:
+    client = client_with(node, tmp_path, **settings)
+    client.environ_base["HTTP_AUTHORIZATION"] = "Bearer a-token-of-8"
+    url = "https://grades.example.org/hook?course=3"
+    assert post_zip(client, options=callback(url)).status_code == 202
+    body = json.dumps({"projects": [URL], "options": {"callback_url": url}}).encode()
+    assert post_json(client, body).status_code == 202
+    assert [found.options.callback_url for found in node.submissions] == [url, url]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "[::1]", "localhost"])
+def test_a_callback_to_an_address_that_is_not_public_is_refused(node: FakeNode, tmp_path: Path, host: str) -> None:
+    client = client_with(node, tmp_path, callback_secret="a-secret-of-8")
+    assert "no public address" in problem(post_zip(client, options=callback(f"http://{host}:8000/")), 400)
+    assert node.submissions == []
+    allowing = client_with(node, tmp_path, callback_secret="a-secret-of-8", callback_private=True)
+    expected = 400 if host == "169.254.169.254" else 202
+    assert post_zip(allowing, options=callback(f"http://{host}:8000/")).status_code == expected
+
+
+def test_the_callback_is_part_of_what_an_idempotency_key_stands_for(node: FakeNode, tmp_path: Path) -> None:
+    client = client_with(node, tmp_path, callback_secret="a-secret-of-8")
+    for url in ("https://a.example.org/", "https://b.example.org/"):
+        post_zip(client, options=callback(url))
+    post_zip(client)
+    assert len({found.digest for found in node.submissions}) == 3
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -21,7 +22,7 @@ from testmesh.errors import (
     PeerUnableError,
     TestmeshError,
 )
-from testmesh.model import Evaluation, Options
+from testmesh.model import Evaluation, Options, Source, SourceKind
 from testmesh.node.copying.archives import ArchiveStore
 from testmesh.node.copying.holding import Holding
 from testmesh.node.intake import Intake
@@ -360,3 +361,29 @@ def test_a_rerun_fetches_files_that_are_not_here(make_mesh: Callable[..., Mesh])
     found = away.store.evaluation(again)
     assert found is not None
     assert away.address in found.holders
+
+
+def test_a_rerun_has_the_same_options_but_calls_nobody_back(make_mesh: Callable[..., Mesh]) -> None:
+    mesh = make_mesh(1)
+    asked = Options(module_timeout_s=7.0, callback_url="https://grades.example.org/")
+    mesh[0].intake.receive_upload(mesh[0].file(UPLOAD), "up", None, asked, None, "body")
+    earlier = only(mesh[0])
+    assert earlier.options.callback_url == asked.callback_url
+    found = mesh[0].store.evaluation(mesh[0].intake.receive_again(earlier, None, None))
+    assert found is not None
+    assert found.options == Options(module_timeout_s=7.0)
+
+
+def test_a_rerun_does_not_leave_out_what_is_still_being_fetched(make_mesh: Callable[..., Mesh]) -> None:
+    mesh = make_mesh(1)
+    mesh[0].submit()
+    earlier = only(mesh[0])
+    fetching = Source(SourceKind.REPOSITORY, "o-r", url="https://github.com/o/r")
+    opened = replace(earlier, sources=(*earlier.sources, fetching))
+    for project in (None, "o-r"):
+        with pytest.raises(ConflictError, match="still being fetched"):
+            mesh[0].intake.receive_again(opened, project, None)
+    name = earlier.projects[0].name
+    assert mesh[0].intake.receive_again(opened, name, None)
+    ended = replace(opened, cancelled=True, finished_at=1.0)
+    assert mesh[0].intake.receive_again(ended, None, None), "what was not fetched before it ended is left out"

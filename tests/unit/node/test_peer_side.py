@@ -28,7 +28,7 @@ class Worker:
 def peer_side() -> tuple[PeerSide, MemoryStore, Worker]:
     store, worker, nothing = MemoryStore(), Worker(), cast(Any, None)
     side = PeerSide(
-        Ledger(store), nothing, nothing, cast(Any, worker), nothing, nothing, nothing, "none", clock=nothing
+        Ledger(store), nothing, nothing, cast(Any, worker), nothing, nothing, nothing, nothing, "none", clock=nothing
     )
     return side, store, worker
 

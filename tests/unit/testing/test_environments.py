@@ -17,7 +17,7 @@ from testmesh.errors import EnvironmentFailedError, InfrastructureError
 from testmesh.testing.boxed_command import BoxedCommandRunner
 from testmesh.testing.cancellation import Cancellation
 from testmesh.testing.environment_shelf import Environment
-from testmesh.testing.environments import LOW_FREE, MIN_FREE, EnvironmentCache
+from testmesh.testing.environments import LOW_FREE, MIN_FREE, CacheEvent, EnvironmentCache
 from testmesh.testing.installers import Installation, InstallTimeoutError, find_installer
 from testmesh.testing.interpreters import Interpreters, running_interpreter
 from testmesh.testing.machine_files import interpreter_folders
@@ -88,6 +88,21 @@ def test_an_environment_is_built_once_and_found_again(
     assert len(installer.installed) == 1
     assert (built.version, built.pytest) == (running_interpreter().version, "9.9")
     assert built.python.parent == built.bin_dir
+
+
+def test_every_look_and_every_build_is_told_once(
+    tmp_path: Path, installer: FakeInstaller, runner: CommandRunner, project: Path
+) -> None:
+    told: list[CacheEvent] = []
+    cache = EnvironmentCache(tmp_path / "environments", installer, runner, FakeClock(), told=told.append)
+    cache.prepare(project, PLAIN, 60)
+    cache.prepare(project, PLAIN, 60)
+    missing = RequirementSet(("pytest", "no-such-package"))
+    for _ in range(2):  # the second time it is remembered
+        with pytest.raises(EnvironmentFailedError):
+            cache.prepare(project, missing, 60)
+    first, second = [CacheEvent.MISS, CacheEvent.BUILT, CacheEvent.HIT], [CacheEvent.MISS, CacheEvent.FAILED]
+    assert told == [*first, *second, CacheEvent.MISS]
 
 
 def test_nothing_is_left_beside_a_ready_environment(cache: EnvironmentCache, tmp_path: Path, project: Path) -> None:

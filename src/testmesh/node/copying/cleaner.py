@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from testmesh.clock import Clock, SystemClock
+from testmesh.logs import about
 from testmesh.model import Evaluation
 from testmesh.node.copying.archives import ArchiveStore
 from testmesh.node.storage.ledger import Ledger
@@ -81,7 +82,9 @@ class Cleaner:
                 for digest in archives:
                     self._archives.drop(digest, self._is_needed)
         except Exception:
-            log.exception("could not clean up after evaluation %s", evaluation.id)
+            log.exception(
+                "could not clean up after evaluation %s", evaluation.id, extra=about(evaluation=evaluation.id)
+            )
 
     def _sweep(self) -> None:
         """A node that ended between pruning and cleaning goes on with it."""

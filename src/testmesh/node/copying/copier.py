@@ -9,8 +9,20 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from testmesh.clock import Clock
 from testmesh.errors import PeerConflictError, PeerUnableError, TestmeshError
+from testmesh.logs import about
 from testmesh.model import Evaluation
-from testmesh.node.copying.copies import Bundle, Copy, Keep, Step, bundle_of, hand_over, plan, questions, with_holders
+from testmesh.node.copying.copies import (
+    Bundle,
+    Copy,
+    Keep,
+    Step,
+    bundle_of,
+    hand_over,
+    missing,
+    plan,
+    questions,
+    with_holders,
+)
 from testmesh.node.copying.durable import DurableCopies, Transfer
 from testmesh.node.copying.fetching import ArchiveFetcher
 from testmesh.node.messaging.messages import ArchivesAsked, ArchivesHeld
@@ -81,6 +93,11 @@ class Copier:
             self._rests_until.pop(address, None)
             self._due = {False: now + _SOON_S, True: now + _LATER_S}
             self._wake.notify_all()
+
+    def missing(self) -> tuple[int, int]:
+        """How many evaluations have their files on too few live nodes, and how many of these on none."""
+        live = (self._address, *self._live())
+        return missing(self._known(finished_too=True), live, self._what_was_said(), self._replicas)
 
     def hand_over(self, deadline: float) -> tuple[str, ...]:
         """Before this node leaves: copy what the others would lack. `deadline` is monotonic.
@@ -231,7 +248,7 @@ class Copier:
             try:
                 answer = self._held(asked) if node == self._address else self._peers.held_archives(node, asked)
             except TestmeshError as error:
-                log.info("%s does not say which archives it holds: %s", node, error)
+                log.info("%s does not say which archives it holds: %s", node, error, extra=about(node=node))
                 silent.add(node)
                 return
             said = dict.fromkeys(answer.held, True) | dict.fromkeys(answer.missing, False)
@@ -246,11 +263,20 @@ class Copier:
         try:
             done = self._keep(step) if isinstance(step, Keep) else self._copy(step, [])
         except TestmeshError as error:
-            log.warning("evaluation %s has too few copies still: %s", step.bundle.evaluation, error)
+            log.warning(
+                "evaluation %s has too few copies still: %s",
+                step.bundle.evaluation,
+                error,
+                extra=about(evaluation=step.bundle.evaluation),
+            )
             done = False
         except Exception:
             if not self._stopped.is_set():  # else the store is closed
-                log.exception("evaluation %s could not be copied", step.bundle.evaluation)
+                log.exception(
+                    "evaluation %s could not be copied",
+                    step.bundle.evaluation,
+                    extra=about(evaluation=step.bundle.evaluation),
+                )
             done = False
         if not done:
             self._rest(step.bundle.evaluation)
@@ -261,7 +287,11 @@ class Copier:
             return False
         for digest in evaluation.archives:
             self._fetcher.ensure(digest, step.sources)
-        log.info("evaluation %s: this node has its files again, or for the first time", evaluation.id)
+        log.info(
+            "evaluation %s: this node has its files again, or for the first time",
+            evaluation.id,
+            extra=about(evaluation=evaluation.id),
+        )
         self._ledger.merge(Changes((with_holders(evaluation, self._address),)), publish=True)
         return True
 
@@ -279,16 +309,30 @@ class Copier:
             try:
                 self._durable.copy_to(evaluation, transfer)
             except (PeerUnableError, PeerConflictError) as error:
-                log.warning("%s takes no copy of evaluation %s: %s", target, evaluation.id, error)
+                log.warning(
+                    "%s takes no copy of evaluation %s: %s",
+                    target,
+                    evaluation.id,
+                    error,
+                    extra=about(evaluation=evaluation.id, node=target),
+                )
                 if isinstance(error, PeerUnableError):
                     self._rest(target)
             except TestmeshError as error:
-                log.info("could not copy evaluation %s to %s: %s", evaluation.id, target, error)
+                log.info(
+                    "could not copy evaluation %s to %s: %s",
+                    evaluation.id,
+                    target,
+                    error,
+                    extra=about(evaluation=evaluation.id, node=target),
+                )
             else:
                 took.append(target)
                 with self._lock:
                     self._said.setdefault(target, {}).update(dict.fromkeys(evaluation.archives, True))
         if took:
-            log.info("evaluation %s is copied to %s", evaluation.id, ", ".join(took))
+            log.info(
+                "evaluation %s is copied to %s", evaluation.id, ", ".join(took), extra=about(evaluation=evaluation.id)
+            )
             self._ledger.merge(Changes((with_holders(evaluation, *took),)), publish=True)
         return len(took) >= step.wanted

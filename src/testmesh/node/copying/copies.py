@@ -94,6 +94,12 @@ def hand_over(bundles: Iterable[Bundle], me: str, live: Collection[str], said: S
     return sorted(steps, key=lambda step: (step.bundle.finished, step.wanted < replicas))
 
 
+def missing(bundles: Iterable[Bundle], live: Collection[str], said: Said, replicas: int) -> tuple[int, int]:
+    """How many have too few live holders, as far as is known, and how many of these have none."""
+    counts = [sum(_holds(node, bundle, said) for node in bundle.holders & set(live)) for bundle in bundles]
+    return sum(count < min(replicas, len(live)) for count in counts), sum(count == 0 for count in counts)
+
+
 def _step(bundle: Bundle, me: str, live: Collection[str], said: Said, replicas: int) -> Step | None:
     having = [node for node in live if _holds(node, bundle, said)]
     holding = [node for node in having if node in bundle.holders]

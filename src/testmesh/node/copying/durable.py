@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from testmesh.clock import Clock
 from testmesh.errors import ConflictError, DrainingError, PeerConflictError, PeerError, PeerUnableError, TestmeshError
+from testmesh.logs import about
 from testmesh.model import Evaluation
 from testmesh.node.copying.claims import KEY_USED
 from testmesh.node.messaging.messages import FetchOrder, FetchProgress, Replicate
@@ -158,10 +159,22 @@ class _Asking:
             try:
                 future.result()
             except PeerConflictError as error:
-                log.warning("%s did not take a copy of evaluation %s: %s", copy.address, evaluation_id, error)
+                log.warning(
+                    "%s did not take a copy of evaluation %s: %s",
+                    copy.address,
+                    evaluation_id,
+                    error,
+                    extra=about(evaluation=evaluation_id, node=copy.address),
+                )
                 raise ConflictError(KEY_USED) from error
             except TestmeshError as error:
-                log.warning("%s did not take a copy of evaluation %s: %s", copy.address, evaluation_id, error)
+                log.warning(
+                    "%s did not take a copy of evaluation %s: %s",
+                    copy.address,
+                    evaluation_id,
+                    error,
+                    extra=about(evaluation=evaluation_id, node=copy.address),
+                )
                 self._tries[copy.address] += 1
                 self._rests_until[copy.address] = self._clock.monotonic() + _AGAIN_S
                 if isinstance(error, PeerUnableError) or self._tries[copy.address] >= _TRIES:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from testmesh.errors import ArchiveAwayError, PeerError
+from testmesh.logs import about
 from testmesh.node.copying.archives import ArchiveStore
 from testmesh.node.messaging.messages import FetchOrder, FetchProgress
 from testmesh.node.messaging.peers import PeerClient
@@ -141,11 +142,13 @@ class ArchiveFetcher:
                 try:
                     self._peers.archive(address, digest, part)
                 except PeerError as error:
-                    log.info("could not fetch archive %s from %s: %s", digest[:12], address, error)
+                    log.info(
+                        "could not fetch archive %s from %s: %s", digest[:12], address, error, extra=about(node=address)
+                    )
                     break
                 if _is(part, digest):
                     return
-                log.warning("the archive %s came damaged from %s", digest[:12], address)
+                log.warning("the archive %s came damaged from %s", digest[:12], address, extra=about(node=address))
                 part.write_bytes(b"")  # where another had sent the beginning, this one is tried from there
             if part.stat().st_size and _is(part, digest):
                 return  # all had come before the connection broke

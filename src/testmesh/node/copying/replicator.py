@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from testmesh.errors import DiskFullError, PeerConflictError, PeerError, PeerFailedError, PeerUnableError, TestmeshError
+from testmesh.logs import about
 from testmesh.model import Evaluation
 from testmesh.node.messaging.batching import MAX_TEXT, batches, text_of
 from testmesh.node.messaging.messages import Replicate
@@ -110,9 +111,9 @@ class Replicator:
             try:
                 self.compare(address)
             except TestmeshError as error:
-                log.info("could not compare records with %s: %s", address, error)
+                log.info("could not compare records with %s: %s", address, error, extra=about(node=address))
             except Exception:
-                log.exception("could not compare records with %s", address)
+                log.exception("could not compare records with %s", address, extra=about(node=address))
 
     def compare(self, address: str) -> None:
         """Fetch and merge every evaluation of which a peer knows something else, but for those that cannot be had.
@@ -143,13 +144,30 @@ class Replicator:
             try:
                 yield from self._peers.records(address, evaluation_id, _PUSH_TIMEOUT_S)
             except _ANSWERED as error:
-                log.info("%s does not give evaluation %s: %s", address, evaluation_id, error)
+                log.info(
+                    "%s does not give evaluation %s: %s",
+                    address,
+                    evaluation_id,
+                    error,
+                    extra=about(evaluation=evaluation_id, node=address),
+                )
             except PeerError:
                 raise
             except TestmeshError as error:
-                log.warning("what %s knows of evaluation %s cannot be read: %s", address, evaluation_id, error)
+                log.warning(
+                    "what %s knows of evaluation %s cannot be read: %s",
+                    address,
+                    evaluation_id,
+                    error,
+                    extra=about(evaluation=evaluation_id, node=address),
+                )
             except Exception:
-                log.exception("what %s knows of evaluation %s cannot be read", address, evaluation_id)
+                log.exception(
+                    "what %s knows of evaluation %s cannot be read",
+                    address,
+                    evaluation_id,
+                    extra=about(evaluation=evaluation_id, node=address),
+                )
 
     def _merge(self, gathered: list[Changes]) -> None:
         """At once, as every merge costs a write to the disk; where that fails, one by one."""
@@ -231,7 +249,11 @@ class PeerLink:
             kept = self._modules[key] = merge_modules(known, record) if known else record
             self._weight += _module_weight(kept) - (_module_weight(known) if known else 0)
         if self._weight > _MAX_WAITING:
-            log.warning("%s takes no records: what waits for it is dropped; it gets it by comparing", self._address)
+            log.warning(
+                "%s takes no records: what waits for it is dropped; it gets it by comparing",
+                self._address,
+                extra=about(node=self._address),
+            )
             self._clear()
             self._dropped = True
 
@@ -285,10 +307,16 @@ class PeerLink:
         try:
             self._peers.replicate(self._address, Replicate(changes), _PUSH_TIMEOUT_S)
         except TestmeshError as error:
-            log.info("could not send records to %s, try %d: %s", self._address, failures + 1, error)
+            log.info(
+                "could not send records to %s, try %d: %s",
+                self._address,
+                failures + 1,
+                error,
+                extra=about(node=self._address),
+            )
             return False
         except Exception:  # it would fail every time: comparing digests brings what can be brought
-            log.exception("records for %s are dropped", self._address)
+            log.exception("records for %s are dropped", self._address, extra=about(node=self._address))
         return True
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 
 from testmesh.clock import Clock
 from testmesh.errors import PeerRefusedError, TestmeshError
+from testmesh.logs import about
 from testmesh.node.membership.membership import Membership
 from testmesh.node.membership.membership_events import (
     AddressTaken,
@@ -38,7 +39,7 @@ class MeshNode:
     """Safe from any thread.
 
     `changed(before, after)` and `answered(address, reply)` are called for every change of a member and every answered
-    ping; they must not block.
+    ping, `ticked` at least every second; they must not block.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class MeshNode:
         clock: Clock,
         changed: Callable[[Member | None, Member], None],
         answered: Callable[[str, PingReply], None],
+        ticked: Callable[[], None] = lambda: None,
     ) -> None:
         self._membership = membership
         self._peers = peers
         self._clock = clock
         self._changed = changed
         self._answered = answered
+        self._ticked = ticked
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopped = False
@@ -139,6 +142,7 @@ class MeshNode:
         while not self._stopped:
             try:
                 self._feed(Tick())
+                self._ticked()
             except Exception:
                 log.exception("the membership goes on after an error")
             with self._lock:
@@ -156,11 +160,21 @@ class MeshNode:
     def _tell(self, before: Member | None, after: Member) -> None:
         was = before.health.name.lower() if before else "unknown"
         level = logging.WARNING if after.health in (Health.SUSPECT, Health.DEAD) else logging.INFO
-        log.log(level, "node %s: %s -> %s (%d)", after.address, was, after.health.name.lower(), after.incarnation)
+        log.log(
+            level,
+            "node %s: %s -> %s (%d)",
+            after.address,
+            was,
+            after.health.name.lower(),
+            after.incarnation,
+            extra=about(node=after.address),
+        )
         try:
             self._changed(before, after)
         except Exception:  # what else is to be done, pings among it, is done all the same
-            log.exception("a change of node %s was not taken in everywhere", after.address)
+            log.exception(
+                "a change of node %s was not taken in everywhere", after.address, extra=about(node=after.address)
+            )
 
     def _execute(self, effects: list[Effect]) -> None:
         if self._stopped:
@@ -230,7 +244,7 @@ class MeshNode:
         try:
             members = self._peers.join(address, self.members())
         except TestmeshError as error:
-            log.info("cannot join through %s yet: %s", address, error)
+            log.info("cannot join through %s yet: %s", address, error, extra=about(node=address))
             return
         finally:
             with self._lock:
@@ -242,4 +256,4 @@ class MeshNode:
         try:
             self._peers.introduce(address, updates)
         except TestmeshError as error:
-            log.info("could not tell %s the news: %s", address, error)
+            log.info("could not tell %s the news: %s", address, error, extra=about(node=address))

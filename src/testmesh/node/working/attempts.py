@@ -1,7 +1,7 @@
 """An attempt as a worker holds it."""
 
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from testmesh.model import ModulePlan, ModuleState, Verdict
 from testmesh.node.messaging.messages import Task
@@ -23,6 +23,17 @@ class Attempt:
     @property
     def module_key(self) -> tuple[str, str, str]:
         return (self.evaluation, self.task.project, self.task.module)
+
+    @property
+    def ids(self) -> dict[str, Any]:
+        """For the log."""
+        task = self.task
+        return {
+            "evaluation": self.evaluation,
+            "project": task.project,
+            "module": task.module,
+            "attempt": task.attempt,
+        }
 
     @property
     def gives_way(self) -> bool:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from testmesh.errors import ConflictError, PeerConflictError, TestmeshError
+from testmesh.logs import about
 from testmesh.node.messaging.batching import batches, text_of
 from testmesh.node.messaging.messages import AttemptReport, AttemptReports, Load
 from testmesh.node.storage.ledger import Ledger
@@ -107,7 +108,13 @@ class Outbox:
                 if len(by_evaluation) > 1:  # one of them is another's by now
                     waiting.extendleft(by_evaluation)
                 else:
-                    log.info("%s does not take %d reports: %s", owner, len(batch), error)
+                    log.info(
+                        "%s does not take %d reports: %s",
+                        owner,
+                        len(batch),
+                        error,
+                        extra=about(evaluation=batch[0].evaluation, node=owner),
+                    )
                     self._ledger.doubt_owner(batch[0].evaluation)
                     left += batch
             except Exception as error:
@@ -119,6 +126,7 @@ class Outbox:
                     owner,
                     error,
                     exc_info=None if known else error,
+                    extra=about(node=owner),
                 )
                 left += [report for later in (batch, *waiting) for report in later]
                 break

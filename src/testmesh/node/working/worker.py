@@ -16,6 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 from testmesh.clock import Clock, SystemClock
 from testmesh.errors import ArchiveAwayError, DrainingError, EnvironmentFailedError, TestmeshError
+from testmesh.logs import about
 from testmesh.model import Evaluation, ModulePlan, ModuleResult, Project, Source, Verdict
 from testmesh.node.messaging.messages import AttemptReport, AttemptReports, Held, Load, Returned, Task, WorkOrder
 from testmesh.node.storage.ledger import Ledger
@@ -230,13 +231,24 @@ class Worker(Generic[P]):
         except EnvironmentFailedError as error:
             self._environment_failed(attempts, error.detail)
         except ArchiveAwayError as error:
-            log.info("%s of evaluation %s: %s", project.name, evaluation.id, error)
+            log.info(
+                "%s of evaluation %s: %s",
+                project.name,
+                evaluation.id,
+                error,
+                extra=about(evaluation=evaluation.id, project=project.name),
+            )
             for attempt in attempts:
                 self._give_back(attempt, Returned.NO_ARCHIVE)
         except TestmeshError as error:
             self._failed(attempts, error.detail)
         except Exception:
-            log.exception("preparing project %s of evaluation %s failed", project.name, evaluation.id)
+            log.exception(
+                "preparing project %s of evaluation %s failed",
+                project.name,
+                evaluation.id,
+                extra=about(evaluation=evaluation.id, project=project.name),
+            )
             self._failed(attempts, "This node could not prepare the project; its log says why.")
         else:
             for attempt in self._without_cancelled(attempts):
@@ -255,7 +267,12 @@ class Worker(Generic[P]):
             try:
                 result = self._bench.environment_failed(attempt.plan, detail)
             except Exception:
-                log.exception("no result for %s of evaluation %s", attempt.plan.path, attempt.evaluation)
+                log.exception(
+                    "no result for %s of evaluation %s",
+                    attempt.plan.path,
+                    attempt.evaluation,
+                    extra=about(**attempt.ids),
+                )
                 self._failed([attempt], "This node could not grade the module; its log says why.")
             else:
                 self._ended(attempt, result)
@@ -285,7 +302,9 @@ class Worker(Generic[P]):
         except TestmeshError as error:
             self._failed([attempt], error.detail)
         except Exception:
-            log.exception("running %s of evaluation %s failed", attempt.plan.path, attempt.evaluation)
+            log.exception(
+                "running %s of evaluation %s failed", attempt.plan.path, attempt.evaluation, extra=about(**attempt.ids)
+            )
             self._failed([attempt], "This node could not run the module; its log says why.")
         else:
             if attempt.cancellation.is_set:
@@ -297,6 +316,8 @@ class Worker(Generic[P]):
 
     def _ended(self, attempt: Attempt, result: ModuleResult, *, starved: bool = False) -> None:
         self._is_over(attempt)
+        task, told = attempt.task, about(**attempt.ids, node=self._address)
+        log.info("%s of %s: %s after %.2f s", task.module, task.project, result.verdict, result.time, extra=told)
         report = AttemptReport(attempt.evaluation, attempt.task, self._address, result, starved=starved)
         self._outbox.put(report)
 
@@ -306,6 +327,8 @@ class Worker(Generic[P]):
                 self._give_back(attempt, Returned.DISK_FULL)
                 continue
             self._is_over(attempt)
+            told = about(**attempt.ids, node=self._address)
+            log.warning("%s could not be run here: %s", attempt.task.module, detail, extra=told)
             result = ModuleResult(Verdict.INFRA_FAILED, detail=detail)
             self._outbox.put(AttemptReport(attempt.evaluation, attempt.task, self._address, result, retry=True))
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testmesh.node.copying.copies import Bundle, Copy, Keep, Step, bundle_of, hand_over, plan, questions
+from testmesh.node.copying.copies import Bundle, Copy, Keep, Step, bundle_of, hand_over, missing, plan, questions
 from testmesh.node.membership.ownership import rendezvous
 from tests.support.records import ARCHIVE, evaluation
 
@@ -204,3 +204,12 @@ def test_the_order_does_not_depend_on_how_they_come(times: list[float], data: st
     steps = plan(bundles, "a:1", NODES, {}, 2)
     assert plan(shuffled, "a:1", NODES, {}, 2) == steps
     assert all(not (a.bundle.finished and not b.bundle.finished) for a, b in pairwise(steps))
+
+
+def test_missing_counts_what_has_too_few_live_holders_and_what_has_none() -> None:
+    live = ("a:1", "c:1", "d:1")
+    whole, halved, gone = bundle("e1", ("a:1", "c:1")), bundle("e2", ("a:1", "b:1")), bundle("e3", ("b:1",))
+    assert missing([whole], live, {}, 2) == (0, 0)
+    assert missing([whole, halved, gone], live, {}, 2) == (2, 1)
+    assert missing([whole], live, on("a:1", live=live), 2) == (1, 0), "who says that it is not there has it no more"
+    assert missing([halved], ("a:1",), {}, 2) == (0, 0), "alone there can be no second copy"
