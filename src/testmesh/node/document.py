@@ -49,10 +49,10 @@ def timestamp(seconds: float) -> str:
 def _moment(seconds: float) -> str | None:
     """The same with milliseconds; None of what never was, or is in no calendar."""
     try:
-        moment = datetime.fromtimestamp(seconds, UTC)
+        moment = datetime.fromtimestamp(seconds, UTC) if seconds else None
     except (OverflowError, ValueError, OSError):
         return None
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z" if seconds else None
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z" if moment else None
 
 
 def _states_of(
