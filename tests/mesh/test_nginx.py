@@ -71,6 +71,10 @@ PUBLIC = [
     "/openapi/openapi.json",
     "/openapi/swagger/",
     "/openapi/static/swagger/swagger-ui.css",
+    "/dashboard/nodes",
+    f"/dashboard/evaluation/{ID}",
+    f"/dashboard/evaluation/{ID}/module?project=%3Cimg%3E&module=tests%2Ftest_x.py",
+    "/dashboard/static/0123456789abcdef/vendor/uplot.js",
 ]
 
 INTERNAL = [
@@ -115,6 +119,15 @@ INTERNAL = [
     "/openapi/%2e%2e/kill",
     "/openapi/..%5ckill",
     "/openapi-kill",
+    "/dashboard/../kill",
+    "/dashboard/%2e%2e/kill",
+    "/dashboard/..%2fkill",
+    "/dashboard/static/../../kill",
+    "/dashboard//kill",
+    "/dashboard/.hidden",
+    "/dashboard/kill;a",
+    "/dashboard-kill",
+    "/dashboard/",
     "http://mesh/kill",
     "kill",
     "/@404",

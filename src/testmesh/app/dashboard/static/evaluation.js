@@ -6,6 +6,7 @@ import { follow, merge } from "./stream.js";
 
 const PARTS = ["actions", "matrix", "notes", "gantt"];
 const GANTT_MS = 2000;
+const CELLS_A_FRAME = 400;
 const LIVE = { live: "live", again: "reconnecting", ended: "ended" };
 const root = document.getElementById("evaluation");
 const by = (id) => document.getElementById(id);
@@ -40,25 +41,31 @@ class Live {
     }
     for (const project of Object.keys(part.projects ?? {})) this.projects.add(project);
     merge(this.state, part);
-    this.isWhole = this.forget() && this.isWhole;
-    if (this.isDrawn) {
-      this.isDrawn = false;
-      requestAnimationFrame(() => this.draw());
-    }
+    this.isWhole = this.forget(part) && this.isWhole;
+    this.schedule();
   };
 
-  // What is null is there no more. Whether there was nothing of the kind.
-  forget() {
+  schedule() {
+    if (!this.isDrawn) return;
+    this.isDrawn = false;
+    requestAnimationFrame(() => this.draw());
+  }
+
+  // What the part says is null is there no more. Whether there was nothing of the kind.
+  forget(part) {
     let isWhole = true;
-    const { projects, module_results: results } = this.state;
-    for (const part of [projects, results, ...Object.values(results)]) {
-      for (const name of Object.keys(part ?? {})) {
-        if (part[name] === null) {
-          delete part[name];
+    const remove = (known, told) => {
+      for (const name of Object.keys(told ?? {})) {
+        if (told[name] === null) {
+          delete known[name];
           isWhole = false;
         }
       }
-    }
+    };
+    const { projects, module_results: results } = this.state;
+    remove(projects, part.projects);
+    for (const name of Object.keys(part.module_results ?? {})) remove(results[name] ?? {}, part.module_results[name]);
+    remove(results, part.module_results);
     return isWhole;
   }
 
@@ -66,7 +73,8 @@ class Live {
     this.isDrawn = true;
     let isWhole = this.isWhole;
     this.isWhole = true;
-    for (const key of this.changed) {
+    for (const key of [...this.changed].slice(0, CELLS_A_FRAME)) {
+      this.changed.delete(key);
       const [project, module] = key.split("\0");
       const result = this.state.module_results[project]?.[module];
       if (result) isWhole = matrix.update(key, result) && isWhole;
@@ -75,11 +83,11 @@ class Live {
       const project = this.state.projects[name];
       if (project) isWhole = matrix.updateRow(name, project, this.state.module_results[name]) && isWhole;
     }
-    this.changed.clear();
     this.projects.clear();
     this.drawHead();
-    this.drawGantt();
+    setTimeout(() => this.drawGantt());
     if (!isWhole) this.ask();
+    if (this.changed.size) this.schedule();
   }
 
   drawHead() {
@@ -178,7 +186,9 @@ class Live {
     live.hidden = false;
     live.dataset.state = state;
     setText(live.lastElementChild, LIVE[state]);
-    if (state === "ended") this.ask();
+    if (state !== "ended") return;
+    document.querySelector(".confirm")?.remove(); // nothing is left to cancel
+    this.ask();
   };
 }
 
