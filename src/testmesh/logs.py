@@ -12,6 +12,7 @@ _QUIET = ("urllib3", "requests", "werkzeug")
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {10: "\\n", 13: "\\r", 9: "\t"}
 _CONTROL_IN_JSON = {code: f"\\u{code:04x}" for code in range(0x7F, 0xA0)}  # the others are escaped already
 
+
 def about(
     *,
     evaluation: str | None = None,
