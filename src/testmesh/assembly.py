@@ -102,7 +102,7 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
         clock=clock,
         seal_key=secret,
         courier=HttpCourier(
-            settings.callback_key,
+            settings.callback_secret,
             clock,
             trusted_certificates(environ.get("REQUESTS_CA_BUNDLE")),
             private=settings.callback_private,

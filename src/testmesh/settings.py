@@ -44,14 +44,9 @@ class Settings:
     module_disk: int = GIB  # MESH_MODULE_DISK
     environments_size: int = 10 * GIB  # MESH_ENVIRONMENTS_SIZE: with the packages they are made of
     allow_vcs: bool = False  # MESH_ALLOW_VCS
-    callback_secret: str | None = field(default=None, repr=False)  # MESH_CALLBACK_SECRET
+    callback_secret: str | None = field(default=None, repr=False)  # MESH_CALLBACK_SECRET; None: no callbacks
     callback_private: bool = False  # MESH_CALLBACK_PRIVATE: callbacks may go to the operator's own networks
     log: str = "text"  # MESH_LOG
-
-    @property
-    def callback_key(self) -> str | None:
-        """What callbacks are signed with. None: there are none."""
-        return self.callback_secret or self.api_token
 
     @property
     def evaluations_file(self) -> Path:

@@ -73,9 +73,10 @@ class OptionsIn(_In):
         services = None if self.services is None else tuple(service.record() for service in self.services)
         if self.callback_url is not None:
             parse_target(self.callback_url, private=settings.callback_private)
-            if settings.callback_key is None:
+            if settings.callback_secret is None:
                 raise MalformedError(
-                    "callback_url: set MESH_CALLBACK_SECRET or MESH_API_TOKEN on every node, to have callbacks signed."
+                    "callback_url: this mesh calls nobody, since its nodes have no MESH_CALLBACK_SECRET; "
+                    "ask for the evaluation instead."
                 )
         return Options(module_s, install_s, services, self.callback_url)
 

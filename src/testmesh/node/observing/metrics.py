@@ -84,7 +84,10 @@ class Metrics:
 
     def render(self, accept: str) -> tuple[bytes, str]:
         """In the form that suits an Accept header best, and its media type."""
-        encode, media_type = choose_encoder(accept)
+        try:
+            encode, media_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # of a version that is none
+            encode, media_type = choose_encoder("")
         return encode(self._registry), media_type
 
     def _of(self, event: CacheEvent) -> Counter:

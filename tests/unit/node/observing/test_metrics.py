@@ -51,6 +51,13 @@ def test_what_is_looked_up_is_looked_up_when_it_is_asked_for() -> None:
     assert ("testmesh_memory_used_ratio", "") not in found
 
 
+@pytest.mark.parametrize(
+    "accept", ["application/openmetrics-text; version=x", ";;,"]
+)
+def test_an_accept_header_that_is_none_gives_the_usual_form(accept: str) -> None:
+    assert Metrics().render(accept)[1].startswith("text/plain")
+
+
 def test_both_forms_can_be_read_and_say_the_same() -> None:
     metrics = Metrics()
     metrics.watch(lambda: FIGURES, {"address": "a:1"})
