@@ -22,7 +22,17 @@ from hypothesis import strategies as st
 
 import testmesh
 from testmesh.errors import DiskFullError, InfrastructureError, MalformedError
-from testmesh.model import Counts, ModuleState, Options, Source, SourceKind, TestResult, Verdict
+from testmesh.model import (
+    Counts,
+    ModulePlan,
+    ModuleState,
+    Options,
+    Project,
+    Source,
+    SourceKind,
+    TestResult,
+    Verdict,
+)
 from testmesh.node.storage.replica import Changes, ModuleRecord, digest_of, fingerprint
 from testmesh.node.storage.replica import _hash as replica_hash
 from testmesh.node.storage.sqlite_store import SqliteStore
@@ -143,6 +153,28 @@ class TestCallbacks:
             assert store.merge(Changes((replace(before, holders=("b:1",)),))).evaluations
             assert store.evaluation("e1") == replace(before, holders=("b:1",))
         assert [path.name for path in tmp_path.iterdir() if "damaged" in path.name] == []
+
+
+class TestMinusZero:
+    """It equals zero and is written otherwise, so that a peer which sends it could make fingerprints differ."""
+
+    def test_of_a_result_is_stored_as_zero_and_no_damage(self, sqlite_store: SqliteStore, tmp_path: Path) -> None:
+        odd = state(verdict=Verdict.PASSED, attempt=1, time=-0.0, cpu_time=-0.0, began_at=-0.0)
+        assert sqlite_store.merge(modules(odd))
+        assert sqlite_store.merge(modules(odd, replace(odd, time=0.0))) == Changes()
+        assert sqlite_store.digest() == digest_of(None, [ModuleRecord(state(verdict=Verdict.PASSED, attempt=1))])
+        assert [path.name for path in tmp_path.iterdir() if "damaged" in path.name] == []
+
+    def test_of_an_evaluation_is_stored_as_zero(self, sqlite_store: SqliteStore) -> None:
+        plans = (ModulePlan("test_1.py", estimate_s=0.0),)
+        source = Source(SourceKind.ZIP, "-0.0 \u00e9", archive="a" * 64, projects=(Project("p", "", plans),))
+        plain = evaluation(sources=(source,), submitted_at=0.0, finished_at=0.0, eval_time=0.0)
+        odd_plans = (replace(plans[0], estimate_s=-0.0),)
+        odd_source = replace(source, projects=(Project("p", "", odd_plans),))
+        odd = replace(plain, sources=(odd_source,), submitted_at=-0.0, finished_at=-0.0, eval_time=-0.0)
+        assert sqlite_store.merge(Changes((odd,)))
+        assert sqlite_store.digest() == fingerprint(plain)
+        assert sqlite_store.evaluation("e1") == plain
 
 
 class TestReading:

@@ -144,7 +144,7 @@ class Intake:
         Raises:
             NotFoundError: no such project. ConflictError: its sources are not there (yet).
         """
-        body_digest = f"rerun {earlier.id} {project!r}"
+        body_digest = f"rerun {earlier.id} {project!a}"
         with self._turn(key, body_digest):
             evaluation_id, known = self._identify(key, body_digest)
             if known:

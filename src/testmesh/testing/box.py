@@ -16,7 +16,7 @@ import time
 from contextlib import suppress
 
 from testmesh.testing import cgroups, process_tree, shared_memory
-from testmesh.testing.confinement import execute
+from testmesh.testing.confinement import Unwinding, execute
 from testmesh.testing.folder_size import folder_size
 from testmesh.testing.namespaces import (
     NEWNET,
@@ -60,6 +60,7 @@ def run(request: dict[str, Any], pipes: Pipes, tests: Program = execute) -> None
 
     Raises:
         OSError: the box cannot be made.
+        Unwinding: `tests` raised it, in their process.
     """
     flags = request["namespaces"]
     if not flags & NEWPID:
@@ -276,18 +277,23 @@ def _sweep(uid: int | None) -> None:
 def _become_process_1(
     request: dict[str, Any], pipes: Pipes, gates: _Gates, own: tuple[int, int], tests: Program
 ) -> NoReturn:
-    code = 1
+    code, unwinds = 1, False
     try:
         _enter(request, gates, own)
         Supervisor(request, pipes, tests).run()
         code = 0
+    except Unwinding:  # in the process of the tests
+        unwinds = True
+        raise
     except CodeTooLargeError:
         pipes.say(over="disk")
     except BaseException as error:  # noqa: BLE001 - the forked copy must not go on
         number = error.errno if isinstance(error, OSError) else None
         pipes.say(error=f"{type(error).__name__}: {error}", errno=number)
     finally:
-        os._exit(code)
+        if not unwinds:
+            os._exit(code)
+    raise SystemError  # not reached
 
 
 def _enter(request: dict[str, Any], gates: _Gates, own: tuple[int, int]) -> None:

@@ -30,10 +30,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
-    Program = Callable[[list[str], dict[str, str]], NoReturn]  # goes on with argv and environment
+    Program = Callable[[list[str], dict[str, str]], NoReturn]  # goes on with argv and environment, or raises Unwinding
 
 _SIGNALS = tuple(map(int, signal.valid_signals()))  # made once: it takes as long as setting all of them
 _FIRST_TO_KILL = "1000"  # where the machine is out of memory
+
+
+class Unwinding(BaseException):
+    """Leaves all functions in which a box was made: its tests are to have the whole depth of the stack.
+
+    Who forked lets it pass, up to who called `launcher.main`. Until then the process is to have no handler of signals,
+    whose exception could take its place.
+    """
+
+    def __init__(self, argv: list[str], env: dict[str, str]) -> None:
+        super().__init__()
+        self.argv, self.env = argv, env
 
 
 def execute(argv: list[str], env: dict[str, str]) -> NoReturn:
@@ -66,7 +78,7 @@ def become_test(
     confine(request)
     os.chdir(request["cwd"])
     env = dict(request["env"])
-    request.clear()  # a program that is no new one has this on its stack
+    request.clear()  # a program that is no new one could find it
     program(argv, env)
 
 

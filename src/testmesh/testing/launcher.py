@@ -40,7 +40,7 @@ import sys
 from contextlib import suppress
 
 from testmesh.testing.box import run
-from testmesh.testing.confinement import execute
+from testmesh.testing.confinement import Unwinding, execute
 from testmesh.testing.namespaces import release_memory
 from testmesh.testing.supervisor import Pipes
 
@@ -54,7 +54,11 @@ _FEWEST_DESCRIPTORS, _MOST_DESCRIPTORS = 4, 6
 
 
 def main(tests: Program = execute) -> int:
-    """Serve until the node ends. `tests`: what the process of a run's tests becomes."""
+    """Serve until the node ends. `tests`: what the process of a run's tests becomes.
+
+    Raises:
+        Unwinding: `tests` raised it, in their process.
+    """
     node = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC), 0)
     if hasattr(os, "setgroups"):
@@ -77,31 +81,37 @@ def main(tests: Program = execute) -> int:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)  # nothing is executed in between: this process has one thread
         try:
-            if os.fork() == 0:
-                node.close()
-                _run(descriptors, tests)
+            pid = os.fork()
         except OSError as error:  # no process to be had
             Pipes(*descriptors[:4]).say(error=str(error), errno=error.errno)
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+        else:
+            if pid == 0:
+                node.close()
+                _run(descriptors, tests)
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def _run(descriptors: list[int], tests: Program) -> NoReturn:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     pipes = Pipes(*descriptors[:5])
-    code = 1
+    code, unwinds = 1, False
     try:
         request = _read_request(pipes.lifeline)
         if request is not None:
             run(request, pipes, tests)
             code = 0
+    except Unwinding:
+        unwinds = True
+        raise
     except OSError as error:
         pipes.say(error=str(error), errno=error.errno)
     except BaseException as error:  # noqa: BLE001 - this copy must not go on as the launcher
         pipes.say(error=f"{type(error).__name__}: {error}", errno=None)
     finally:
-        os._exit(code)
+        if not unwinds:
+            os._exit(code)
+    raise SystemError  # not reached
 
 
 def _read_request(lifeline: int) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ import socket
 import time
 from contextlib import suppress
 
-from testmesh.testing.confinement import become_test, execute
+from testmesh.testing.confinement import Unwinding, become_test, execute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Supervisor:
             told = {**self._request["hand_over"], "events": pipes.events}
             os.write(writing, json.dumps(told).encode())
             os.close(writing)
-            del told  # a test that is a fork of this process finds what is on the stack
+            del told  # a test that is a fork of this process could find it
             argv.append(str(reading))
             passed = [reading, pipes.events]
         pipes.say(started=True)
@@ -155,12 +155,18 @@ class Supervisor:
         pid = os.fork()
         if pid:
             return pid
+        unwinds = False
         try:
             become_test(self._request, argv, output, passed, program)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the forked copy must not go on
+        except Unwinding:
+            unwinds = True
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever else it is, the forked copy must not go on
             self._pipes.say(refused=f"cannot start {argv[0]}: {error}", errno=getattr(error, "errno", None))
         finally:
-            os._exit(127)
+            if not unwinds:
+                os._exit(127)
+        raise SystemError  # not reached
 
     def _wait_ready(self, service: _Service) -> None:
         """Until its port answers or its seconds are over; in vain where it dies or is too late.

@@ -2,8 +2,8 @@
 
 At the start of each session pytest looks at every name of every plugin (`_pytest.fixtures.FixtureManager`), some two
 thousand, of which twenty are fixtures. Those of its own modules and classes, and of ours, are the same each time, so
-that a fork looks at these alone, and at every name of any other plugin, or of one that has got more names since. This
-is no public interface: where pytest looks otherwise than it has since version 7, it looks at everything.
+that a fork looks at these alone, at names that stand for something else since, and at every name of any other plugin.
+This is no public interface: where pytest looks otherwise than it has since version 7, it looks at everything.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    _Names = tuple[dict[str, object], list[str]]  # what all names stand for, and those of fixtures
+
 _OWN = frozenset(("_pytest", "testmesh"))
-_Names = tuple[int, list[str]]  # how many names there are, and those of fixtures
+_NOTHING = object()
 
 
 class KnownFixtures:
@@ -60,7 +62,7 @@ class KnownFixtures:
                 found.append(name)
         place = _place(plugin)
         if _is_own(place):
-            self._found[place] = _size(place), found
+            self._found[place] = _values(place), found
 
     def prepare(self) -> None:
         manager: Any = _pytest.fixtures.FixtureManager
@@ -79,10 +81,11 @@ class KnownFixtures:
 
     def _names(self, plugin: object) -> list[str]:
         place = _place(plugin)
-        size, found = self._found.get(place, (-1, []))
-        if size != _size(place):
+        if place not in self._found:
             return builtins.dir(plugin)
-        return found if place is plugin else sorted({*found, *vars(plugin)})
+        before, found = self._found[place]
+        changed = [name for name, value in _values(place).items() if before.get(name, _NOTHING) is not value]
+        return sorted({*found, *changed, *(() if place is plugin else vars(plugin))})
 
 
 def _place(plugin: object) -> object:
@@ -100,8 +103,12 @@ def _has_plain_dir(place: Any) -> bool:
     return place.__dir__ is object.__dir__
 
 
-def _size(place: object) -> int:
-    return sum(len(vars(each)) for each in (place.__mro__ if isinstance(place, type) else (place,)))
+def _values(place: object) -> dict[str, object]:
+    """A copy: what is kept here is not freed, so that nothing else is taken for it."""
+    values: dict[str, object] = {}
+    for each in reversed(place.__mro__) if isinstance(place, type) else (place,):
+        values.update(vars(each))
+    return values
 
 
 def _replace_dir(function: Callable[[object], object]) -> None:

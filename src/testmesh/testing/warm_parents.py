@@ -34,7 +34,11 @@ _RETRY_S = 60.0
 _SOURCE = str(Path(__file__).parents[2])
 _START = (
     "import sys; loaded = frozenset(sys.modules); del sys.path[0]; sys.path.append(sys.argv[1])\n"
-    "from testmesh.testing.warm_process import main; sys.exit(main(loaded, sys.argv[1]))"
+    "from testmesh.testing.warm_process import main; tests = main(loaded, sys.argv[1])\n"
+    # A fork that runs tests is here again, where it has as much of the stack as a new interpreter.
+    "try: status = tests.run(*tests.arguments)\n"
+    "except BaseException as error: status = tests.status_of(error)\n"
+    "tests.end(status)"
 )
 _ENVIRON = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/nonexistent"}
 

@@ -32,12 +32,13 @@ from testmesh.testing import pytest_plugin, warm_config, warm_fixtures
 _LOADED_BY_COLD = frozenset(sys.modules)  # a new interpreter has these too once it has imported the plugin
 
 from testmesh.testing import launcher  # noqa: E402
+from testmesh.testing.confinement import Unwinding  # noqa: E402
 
 _LOADED_FOR_BOXES = frozenset(sys.modules) - _LOADED_BY_COLD
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 _OWN = "testmesh"
 _SAMPLE = """
@@ -59,22 +60,38 @@ _PASSED_AND_FAILED = 1
 _CANNOT_FLUSH = 120  # an interpreter's status then
 
 
-def main(loaded_at_start: frozenset[str], source: str) -> int:
-    """Warm up, say so with one byte, and serve. `source`: the folder of the path that testmesh came from."""
+def main(loaded_at_start: frozenset[str], source: str) -> Tests:
+    """Warm up, say so with one byte, and serve. `source`: the folder of the path that testmesh came from.
+
+    Returns in the process of a run's tests only, in its box.
+
+    Raises:
+        SystemExit: in the launcher, at its end.
+    """
     sys.path.remove(source)
     known = warm_fixtures.KnownFixtures()
     with known:
         _warm_up()
     if threading.active_count() > 1 or len(os.listdir("/proc/self/task")) > 1:  # noqa: PTH208
-        return 1  # a fork of several threads is not safe
+        sys.exit(1)  # a fork of several threads is not safe
     warm_config.prepare()
     known.prepare()
     site_packages = [folder for folder in sys.path if folder.startswith(sys.prefix + os.sep)]
     try:
         os.write(0, b"r")
     except OSError:  # the node has ended meanwhile
-        return 1
-    return launcher.main(_Tests(loaded_at_start, site_packages))
+        sys.exit(1)
+    tests = Tests(loaded_at_start, site_packages)
+    try:
+        sys.exit(launcher.main(_unwind))
+    except Unwinding as unwinding:
+        argv, env = unwinding.argv, unwinding.env
+    tests.begin(argv, env)
+    return tests
+
+
+def _unwind(argv: list[str], env: dict[str, str]) -> NoReturn:
+    raise Unwinding(argv, env)
 
 
 def _warm_up() -> None:
@@ -116,8 +133,10 @@ def _warm_up() -> None:
     _forget_folders()
 
 
-class _Tests:
-    """What the process of a run's tests becomes, in its box."""
+class Tests:
+    """What the process of a run's tests becomes, in its box: `end(run(*arguments))`."""
+
+    run = staticmethod(pytest_plugin.run)
 
     def __init__(self, loaded_at_start: frozenset[str], site_packages: list[str]) -> None:
         self._loaded_at_start = loaded_at_start
@@ -125,8 +144,9 @@ class _Tests:
         self._loaded, self._hidden = len(sys.modules), _own_modules()
         self._kept: list[object] = []  # nothing is to be freed, which would take memory that is shared so far
         self._site_packages = site_packages
+        self.arguments: tuple[Any, ...] = ()
 
-    def __call__(self, argv: list[str], env: dict[str, str]) -> NoReturn:
+    def begin(self, argv: list[str], env: dict[str, str]) -> None:
         """`argv`: the environment's python, the plugin's file, the descriptor of the request."""
         request = pytest_plugin.read_request(int(argv[2]))
         _close_all_but(request["events"])
@@ -136,9 +156,10 @@ class _Tests:
         _set_signals()
         self._enter_environment(argv[0])
         self._hide_own()
-        _end(_run(request, self._loaded_at_start, self._spec))
+        self.arguments = (request, self._loaded_at_start, self._spec)
 
     def _hide_own(self) -> None:
+        self._kept.append(sys.modules["__main__"])  # its globals are in use until the end
         hidden = self._hidden if len(sys.modules) == self._loaded else _own_modules()
         self._kept += [sys.modules.pop(name, None) for name in hidden]
 
@@ -157,20 +178,19 @@ class _Tests:
         sys.modules.pop("sitecustomize", None)  # the machine's, of which a box may show nothing
         site.execsitecustomize()
 
+    def status_of(self, error: BaseException) -> int:
+        """What the process ends with where `run` raised `error`."""
+        if isinstance(error, SystemExit):
+            return _status(error.code)
+        sys.excepthook(type(error), error, error.__traceback__)  # as an interpreter at its top
+        return 1
+
+    def end(self, status: int) -> NoReturn:
+        _end(status)
+
 
 def _own_modules() -> list[str]:
     return [name for name in sys.modules if name.partition(".")[0] == _OWN or name in _LOADED_FOR_BOXES]
-
-
-def _run(request: dict[str, object], loaded_at_start: frozenset[str], spec: object) -> int:
-    """The status that the process ends with."""
-    try:
-        return pytest_plugin.run(request, loaded_at_start, spec)
-    except SystemExit as end:
-        return _status(end.code)
-    except BaseException:  # noqa: BLE001 - as an interpreter at its top
-        sys.excepthook(*sys.exc_info())
-        return 1
 
 
 def _status(code: object) -> int:

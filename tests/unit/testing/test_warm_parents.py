@@ -43,6 +43,9 @@ LOOK = """
     from pathlib import Path
     AT_IMPORT = {name: getattr(sys, name) for name in ("prefix", "exec_prefix", "base_prefix", "executable", "argv",
                  "orig_argv", "path", "flags", "dont_write_bytecode", "warnoptions", "_base_executable")}
+    def deepest(level=0):
+        try: return deepest(level + 1)
+        except RecursionError: return level
     def _kind(link):
         try: return os.readlink(link).partition(":")[0].rpartition("#")[0]
         except OSError: return "gone"
@@ -71,7 +74,7 @@ LOOK = """
                 "spawn": repr(multiprocessing.spawn.get_executable()), "tmp": tempfile.gettempdir(),
                 "gc": [gc.isenabled(), gc.get_threshold()],
                 "hash": sys.flags.hash_randomization, "locale": locale.getlocale(), "zone": time.tzname,
-                "filters": len(warnings.filters), "recursion": sys.getrecursionlimit(),
+                "filters": len(warnings.filters), "recursion": [sys.getrecursionlimit(), deepest()],
                 "ours": [name for name in sys.modules if "testmesh" in name],
                 "encodings": [sys.stdout.encoding, sys.getfilesystemencoding(), sys.stdin and sys.stdin.encoding],
                 "finders": [getattr(f, "__name__", type(f).__name__) for f in sys.meta_path],
@@ -231,6 +234,24 @@ def test_a_fork_looks_for_fixtures_where_there_can_be_any(
         assert report.counts == Counts(passed=1), report.tests
         asked[name] = int(report.end.stdout.partition("ASKED")[2].split()[0])
     assert 0 < asked["warm"] < asked["cold"] / 2, asked
+
+
+@pytest.mark.parametrize("start", ["cold", "warm"])
+def test_a_fixture_in_the_place_of_one_of_pytests_own_names_is_found(
+    place: Path, python: Path, boxes: Boxes, warm: WarmParent, start: str
+) -> None:
+    replace_names = """
+        import _pytest.terminal, _pytest.tmpdir, pytest
+        def pytest_configure(config):
+            _pytest.tmpdir.Generator = pytest.fixture(name="of_module")(lambda: 7)
+            _pytest.terminal.TerminalReporter.section = pytest.fixture(name="of_class")(lambda self: 8)
+    """
+    use = "def test_it(of_module, of_class): assert (of_module, of_class) == (7, 8)"
+    project = write_project(place / "project", {"conftest.py": replace_names, "test_it.py": use})
+    work, locks = place / "work", place / "lock"
+    runner = ModuleRunner(work, boxes, locks) if start == "cold" else WarmRunner(work, boxes, warm, locks)
+    report = runner.run(request_for(python, project))
+    assert report.counts == Counts(passed=1), report.tests
 
 
 def test_runs_draw_different_random_numbers(place: Path, python: Path, boxes: Boxes, warm: WarmParent) -> None:

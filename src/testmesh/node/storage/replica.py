@@ -111,10 +111,11 @@ def digest_of(evaluation: Evaluation | None, modules: Iterable[ModuleRecord]) ->
 def fingerprint(record: Evaluation) -> int:
     """Fingerprints combine by exclusive or, so that one changed record updates the whole in one step.
 
+    The same on every interpreter: `ascii`, since `repr` writes what its version of Unicode knows as it is.
     Callbacks are in it where there is one: records that were stored before there were any keep their fingerprints.
     """
     callback = (record.options.callback_url, record.called_back)
-    return _hash(repr(record) + (repr(callback) if any(callback) else ""))
+    return _hash(ascii(record) + (ascii(callback) if any(callback) else ""))
 
 
 def module_fingerprint(state: ModuleState, tests: int) -> int:
@@ -123,13 +124,13 @@ def module_fingerprint(state: ModuleState, tests: int) -> int:
 
 
 def _text_of(state: ModuleState) -> str:
-    """What `repr` gives, in half the time: this is made several times for every result of the whole mesh."""
+    """What `ascii` gives, in half the time: this is made several times for every result of the whole mesh."""
     s, c = state, state.counts
     return (
-        f"ModuleState(evaluation={s.evaluation!r}, project={s.project!r}, module={s.module!r}, verdict={s.verdict!r},"
-        f" epoch={s.epoch!r}, attempt={s.attempt!r}, node={s.node!r}, counts=Counts(passed={c.passed!r},"
-        f" failed={c.failed!r}, errors={c.errors!r}, skipped={c.skipped!r}), time={s.time!r}, python={s.python!r},"
-        f" detail={s.detail!r}, losses={s.losses!r}, cpu_time={s.cpu_time!r}, began_at={s.began_at!r},"
+        f"ModuleState(evaluation={s.evaluation!a}, project={s.project!a}, module={s.module!a}, verdict={s.verdict!r},"
+        f" epoch={s.epoch!r}, attempt={s.attempt!r}, node={s.node!a}, counts=Counts(passed={c.passed!r},"
+        f" failed={c.failed!r}, errors={c.errors!r}, skipped={c.skipped!r}), time={s.time!r}, python={s.python!a},"
+        f" detail={s.detail!a}, losses={s.losses!r}, cpu_time={s.cpu_time!r}, began_at={s.began_at!r},"
         f" starved={s.starved!r})"
     )
 
@@ -156,14 +157,14 @@ def _what_stays(evaluation: Evaluation, pruned: Pruned) -> Evaluation:
 
 def _pruned_order(evaluation: Evaluation) -> tuple[int, str]:
     shares = evaluation.pruned.shares if evaluation.pruned else ()
-    return (sum(share.modules for share in shares), repr(evaluation))
+    return (sum(share.modules for share in shares), ascii(evaluation))
 
 
 def _what_was_submitted(evaluation: Evaluation) -> str:
     """What never changes. The time is not in it: one submission may come to two nodes, under one Idempotency-Key."""
     sources = [(source.kind, source.name, source.url) for source in evaluation.sources]
     callback = evaluation.options.callback_url  # which is not in the options' repr
-    return repr((evaluation.body_digest, evaluation.options, callback, evaluation.tests_archive, sources))
+    return ascii((evaluation.body_digest, evaluation.options, callback, evaluation.tests_archive, sources))
 
 
 def _end_order(evaluation: Evaluation) -> tuple[bool, float, bool, float]:
@@ -179,7 +180,7 @@ def _attempt_order(record: ModuleRecord) -> tuple[int, int, bool]:
 
 def _module_order(record: ModuleRecord) -> tuple[tuple[int, int, bool], str, int, str]:
     """Total: two records that tie are equal in all that is shown. Of one result, what has the tests comes first."""
-    return (_attempt_order(record), repr(record.state), -len(record.tests), repr(record.tests))
+    return (_attempt_order(record), ascii(record.state), -len(record.tests), ascii(record.tests))
 
 
 def _merge_sources(mine: Evaluation, theirs: Evaluation) -> tuple[Source, ...]:
@@ -198,4 +199,4 @@ def _merge_source(mine: Source, theirs: Source) -> Source:
         return mine
     if mine.is_resolved != theirs.is_resolved:
         return mine if mine.is_resolved else theirs
-    return min((mine, theirs), key=lambda source: (source.archive is None, source.epoch, repr(source)))
+    return min((mine, theirs), key=lambda source: (source.archive is None, source.epoch, ascii(source)))

@@ -7,7 +7,7 @@ import sqlite3
 from dataclasses import dataclass, field
 
 from testmesh.model import Evaluation, ModuleState, TestResult
-from testmesh.node.messaging.codec import EVALUATION, checked, decode, encode, pack_tests
+from testmesh.node.messaging.codec import EVALUATION, as_read_again, checked, encode, pack_tests
 from testmesh.node.storage.replica import (
     Changes,
     ModuleRecord,
@@ -80,7 +80,7 @@ def merge_into(writer: sqlite3.Connection, changes: Changes) -> Merged:
 
 
 def _merge_evaluation(writer: sqlite3.Connection, theirs: Evaluation, merged: Merged, counted: CountedStates) -> None:
-    theirs = decode(EVALUATION, encode(EVALUATION, theirs))  # as it is read again, or fingerprints would differ
+    theirs = as_read_again(EVALUATION, theirs)  # or fingerprints would differ
     row = writer.execute("SELECT document, fingerprint FROM evaluations WHERE id = ?", (theirs.id,)).fetchone()
     mine, before = (stored_evaluation(row[0]), row[1]) if row else (None, 0)
     if mine is not None and fingerprint(mine) != before:

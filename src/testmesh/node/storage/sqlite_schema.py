@@ -4,6 +4,7 @@ Evaluations, modules and tests are the records; all else is derived from them, a
 history of how long test files took: it outlives them, and is a hint that nobody relies on.
 """
 
+import math
 import sqlite3
 import zlib
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from testmesh.errors import InfrastructureError, MalformedError, TestmeshError
 from testmesh.model import Counts, Evaluation, ModuleState, TestResult, Verdict
 from testmesh.node.messaging.codec import EVALUATION, decode, unpack_tests
 
-VERSION = 3  # of the tables; raised by every change of them
+VERSION = 4  # of the tables and of how fingerprints are made; raised by every change of them
 _KNOWN_VERSIONS = range(1, 1000)  # any other number in a file is damage
 OPEN, ENDED, PRUNED = 0, 1, 2  # `stage` of an evaluation
 SCHEMA = """
@@ -106,6 +107,18 @@ def place_of(state: ModuleState) -> tuple[str, str, str]:
     return (state.evaluation, state.project, state.module)
 
 
+def as_stored(state: ModuleState) -> ModuleState:
+    """As it is read again: where whole seconds were given as such, or a minus zero, they are not."""
+    if _is_kept(state.time) and _is_kept(state.cpu_time) and _is_kept(state.began_at):
+        return state
+    return state_of(row_of(state))
+
+
+def _is_kept(seconds: float) -> bool:
+    """Whether a column gives back the same, written the same: SQLite knows no minus zero."""
+    return type(seconds) is float and (seconds != 0.0 or math.copysign(1.0, seconds) > 0)
+
+
 def row_of(state: ModuleState) -> tuple[object, ...]:
     counts = state.counts
     return (
@@ -118,21 +131,14 @@ def row_of(state: ModuleState) -> tuple[object, ...]:
         counts.failed,
         counts.errors,
         counts.skipped,
-        float(state.time),
+        state.time + 0.0,
         state.python,
         state.detail,
         state.losses,
-        float(state.cpu_time),
-        float(state.began_at),
+        state.cpu_time + 0.0,
+        state.began_at + 0.0,
         state.starved,
     )
-
-
-def as_stored(state: ModuleState) -> ModuleState:
-    """As it is read again: where whole seconds were given as such, they are not."""
-    if type(state.time) is type(state.cpu_time) is type(state.began_at) is float:
-        return state
-    return state_of(row_of(state))
 
 
 def state_of(row: Sequence[Any]) -> ModuleState:

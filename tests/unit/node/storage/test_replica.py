@@ -1,6 +1,7 @@
 """Merging is a join of a semilattice, and a final result stands."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 from itertools import permutations
@@ -14,6 +15,7 @@ from testmesh.model import (
     Evaluation,
     ModuleState,
     Options,
+    Project,
     Pruned,
     PrunedShare,
     Source,
@@ -25,6 +27,7 @@ from testmesh.node.storage.replica import (
     Changes,
     ModuleRecord,
     digest_of,
+    fingerprint,
     may_be_pruned,
     merge_evaluations,
     merge_modules,
@@ -325,8 +328,46 @@ def test_changes_know_their_evaluations_and_whether_there_is_anything() -> None:
 
 
 @given(some.records)
-def test_a_modules_fingerprint_is_that_of_its_repr(found: ModuleRecord) -> None:
+def test_a_modules_fingerprint_is_that_of_its_ascii(found: ModuleRecord) -> None:
     """Such are on the disks, and nodes compare them: of a field that is left out they would not see that it differs."""
-    text = f"{found.state!r} {len(found.tests)}".encode("utf-8", "surrogatepass")
+    text = f"{found.state!a} {len(found.tests)}".encode()
     expected = int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
     assert module_fingerprint(found.state, len(found.tests)) == expected
+
+
+# Of these, interpreters print the first as it is, and the second only since Python 3.12.
+LETTERS = "\u00e9\U0001fae8"
+
+
+def test_fingerprints_are_the_same_on_all_interpreters() -> None:
+    source = Source(SourceKind.ZIP, LETTERS, archive="a", projects=(Project(LETTERS, "", ()),))
+    options = Options(callback_url=f"http://x.org/{LETTERS}")
+    found = Evaluation("e1", 1.0, "n:1", (source,), options)
+    assert fingerprint(found) == 3549962941645956814
+    assert module_fingerprint(replace(STATE, project=LETTERS, detail=LETTERS), 1) == 2145806006197182735
+
+
+@pytest.mark.parametrize("choose", [merge_modules, lambda a, b: merge_modules(b, a)])
+def test_of_two_results_all_interpreters_choose_the_same(
+    choose: Callable[[ModuleRecord, ModuleRecord], ModuleRecord],
+) -> None:
+    """In the order of what is the same everywhere, where letters beyond ASCII begin with a backslash."""
+    first, second = (ModuleRecord(replace(STATE, verdict=Verdict.PASSED, detail=text)) for text in ("\u00e9", "~"))
+    assert choose(first, second) == first
+    first, second = (replace(first, tests=(TestResult("t", "passed", 0.0, text),)) for text in ("\u00e9", "~"))
+    assert choose(first, second) == first
+
+
+def test_of_two_evaluations_all_interpreters_choose_the_same() -> None:
+    def both_ways(mine: Evaluation, theirs: Evaluation) -> Evaluation:
+        merged = merge_evaluations(mine, theirs)
+        assert merge_evaluations(theirs, mine) == merged
+        return merged
+
+    first, second = (evaluation(body_digest=text) for text in ("\u00e9", "~"))
+    assert both_ways(first, second) == first
+    first, second = (evaluation(sources=(Source(SourceKind.REPOSITORY, "r", error=text),)) for text in ("\u00e9", "~"))
+    assert both_ways(first, second).sources == first.sources
+    shares = [(PrunedShare("", (text,), Counts(), 0),) for text in ("\u00e9", "~")]
+    first, second = (evaluation(finished_at=1.0, pruned=Pruned(each, ())) for each in shares)
+    assert both_ways(first, second).pruned == second.pruned
