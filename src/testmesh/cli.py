@@ -1,6 +1,5 @@
 """The `testmesh` command: verbs only. What they do is in `testmesh.client`."""
 
-import io
 import json
 import os
 import sys
@@ -18,7 +17,7 @@ from testmesh.client import completion
 from testmesh.client.api import ClientError, MeshClient
 from testmesh.client.entrance import client_of, quick_client
 from testmesh.client.logs import Wanted, show_tests
-from testmesh.client.output import as_text, console_of, write_out
+from testmesh.client.output import OutputClosedError, as_text, console_of, discard_output, guarded, write_out
 from testmesh.client.render import evaluations_table, grade_table, nodes_table, status_view
 from testmesh.client.submit import Submission, submit_inputs
 from testmesh.client.summary import exit_code
@@ -27,6 +26,7 @@ from testmesh.client.watch import watch
 from testmesh.errors import TestmeshError
 
 _INTERRUPTED = 130
+_PIPE_CLOSED = 141  # as of a program that SIGPIPE ends
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or typer's own copy of it
 
 _HELP = "Grade Python projects on a mesh of nodes. Exit code 0: all passed, 1: some failed, 2: could not."
@@ -219,9 +219,17 @@ def open_(
 
 def main() -> None:
     """Run the command; every expected error is one line on standard error and exit code 2."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that has no such character shows another
+    sys.stdout, sys.stderr = guarded(sys.stdout), guarded(sys.stderr)
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except OutputClosedError:
+        discard_output()
+        code = _PIPE_CLOSED
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         code = app(sys.argv[1:] or ["--help"], prog_name="testmesh", standalone_mode=False)
     except TestmeshError as error:
@@ -230,7 +238,7 @@ def main() -> None:
         code = _fail(f"{getattr(error, 'format_message', error.__str__)()} See `testmesh --help`.")
     except (KeyboardInterrupt, typer.Abort):
         code = _INTERRUPTED
-    sys.exit(code or 0)
+    return int(code or 0)
 
 
 def _fail(sentence: str) -> int:

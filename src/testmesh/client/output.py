@@ -4,7 +4,7 @@ import io
 import os
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console, RenderableType
 
@@ -12,6 +12,46 @@ from testmesh.client.api import ClientError
 from testmesh.client.text import clean
 
 _PIPE_WIDTH = 160  # a pipe has no width, and rich's 80 columns are too few for the grade table
+
+
+class OutputClosedError(Exception):
+    """Who read what is written here does so no more. No OSError, of which libraries would make exit codes of theirs."""
+
+
+class _Output(io.FileIO):
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            raise OutputClosedError from None
+
+
+def guarded(stream: TextIO) -> TextIO:
+    """Standard output or standard error, so that a pipe that is closed is an `OutputClosedError`.
+
+    A terminal that lacks a character shows another.
+    """
+    if not isinstance(stream, io.TextIOWrapper):
+        return stream
+    stream.reconfigure(errors="replace")
+    try:
+        number = stream.fileno()
+    except OSError:  # no file
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Output(number, "wb", closefd=False)),
+        encoding=stream.encoding,
+        errors="replace",
+        line_buffering=stream.line_buffering or stream.write_through,
+    )
+
+
+def discard_output() -> None:
+    """What is left in buffers goes nowhere: else Python would complain of it when it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def console_of(stream: TextIO) -> Console:

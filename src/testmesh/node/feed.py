@@ -217,17 +217,19 @@ class Feed:
         with self.lock:
             took = perf_counter() - begun
             open_.flushed_at = self._clock.monotonic()
-            open_.gap_s = max(_GAP_S, took * len(self._opened) / _MOST_OF_A_CORE)
+            watched = sum(1 for other in self._opened.values() if other.watches)
+            open_.gap_s = max(_GAP_S, took * watched / _MOST_OF_A_CORE)
         self._wake(open_)
 
     def _tell(self, evaluation_id: str, open_: _Open) -> None:
         channel = open_.channel
         with self.lock:
             is_stale, open_.is_stale = open_.is_stale, False
+            news = [open_.news.popleft() for _ in range(len(open_.news))]  # more may be added meanwhile, by `_note`
         if is_stale:  # what was merged before anybody watched, in whichever moment
             channel.learn(records_of(self._read(evaluation_id)))
-        while open_.news:
-            channel.learn(open_.news.popleft())
+        for known in news:
+            channel.learn(known)
         if channel.evaluation.pruned is not None:
             raise NotFoundError(f"Evaluation {evaluation_id} was pruned.")
         view = self._view(channel.evaluation, channel.states)

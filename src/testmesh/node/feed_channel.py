@@ -11,6 +11,7 @@ from testmesh.node.storage.replica import Changes, ModuleRecord, merge_evaluatio
 
 KEPT_BYTES = 4 * 1024 * 1024  # of events: a reader further behind begins anew
 _LATE_RESULTS_S = 5.0  # the end of an evaluation may be heard of before its last results are
+_MOST_DIGITS = 18  # of a position; what has more was not told by anybody, and takes long to read
 _LAST = "last"  # in the place of a number: any node knows by it that nothing follows
 
 
@@ -43,7 +44,7 @@ class Channel:
         self._first = 0  # the position of the oldest event that is kept
         self.learn(records_of(view))
         self._told = document(view, wall)
-        self.is_over = self._is_over(wall, now)
+        self.is_over = self._is_over(now)
         self._whole: tuple[int, bytes] | None = None
 
     @property
@@ -68,7 +69,7 @@ class Channel:
     def prepare(self, view: EvaluationView, wall: float, now: float) -> Prepared:
         """What the readers have not been told of `view`."""
         shown = document(view, wall)
-        is_over = self._is_over(wall, now)
+        is_over = self._is_over(now)
         return Prepared(shown, tuple(changes(self._told, shown, is_over)), is_over)
 
     def tell(self, prepared: Prepared) -> None:
@@ -95,7 +96,7 @@ class Channel:
     def position_after(self, event_id: str) -> int | None:
         """None where it is of another channel, or where what followed is not kept any more."""
         instance, _, number = event_id.rpartition(".")
-        if instance != self._instance or not number.removeprefix("-").isdecimal():
+        if instance != self._instance or len(number) > _MOST_DIGITS or not number.removeprefix("-").isdecimal():
             return None
         position = int(number) + 1
         return position if self._first <= position <= self.position else None
@@ -106,15 +107,13 @@ class Channel:
             return None
         return [self._events[index] for index in range(position - self._first, len(self._events))]
 
-    def _is_over(self, wall: float, now: float) -> bool:
-        """Whether it has ended, and its results are known or were waited for."""
+    def _is_over(self, now: float) -> bool:
+        """Whether it has ended, and its results are known or were waited for; here, as the owner's clock may differ."""
         if self.evaluation.finished_at is None:
             return False
         if self._ended_since is None:
             self._ended_since = now
-        if _all_final(self.evaluation, self._modules) or now - self._ended_since > _LATE_RESULTS_S:
-            return True
-        return wall - self.evaluation.finished_at > _LATE_RESULTS_S
+        return _all_final(self.evaluation, self._modules) or now - self._ended_since > _LATE_RESULTS_S
 
 
 def _all_final(evaluation: Evaluation, modules: dict[tuple[str, str], ModuleRecord]) -> bool:

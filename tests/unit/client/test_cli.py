@@ -1,6 +1,8 @@
 """The command as a person calls it, against a server that plays the mesh."""
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -116,6 +118,25 @@ def test_ctrl_c_anywhere_else_is_130(run: Run, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(cli, "client_of", interrupted)
     assert run("status") == (130, "", "")
+
+
+@pytest.mark.parametrize("arguments", [["status", ID], ["results", ID, "--format", "json"], ["--help"]])
+def test_a_reader_that_goes_is_141_and_no_word(mesh: FakeMesh, arguments: list[str]) -> None:
+    mesh.on(f"/evaluation/{ID}", Answer(200, evaluation("done", {"p": {"t.py": module(passed=1)}})))
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "testmesh.cli", *arguments],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"TESTMESH_URL": mesh.url, "PYTHONPATH": str(Path(cli.__file__).parents[1])},
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert (ended.returncode, ended.stderr) == (141, b"")
 
 
 def test_urls_are_submitted_as_repositories(run: Run, mesh: FakeMesh) -> None:

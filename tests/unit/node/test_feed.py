@@ -1,8 +1,10 @@
 """The feed over a real ledger: what its readers are told, who goes on where, and what it costs when nobody reads."""
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from typing import Any
 
 import pytest
@@ -126,6 +128,13 @@ def test_an_id_of_another_node_gives_all_of_it(world: World, last: str) -> None:
     assert document_of(events)["id"] == "e1"
 
 
+def test_an_id_with_a_number_that_nobody_told_gives_all_of_it(world: World) -> None:
+    world.submit()
+    instance = Reader(world.feed.watch("e1", None)).last_id.partition(".")[0]
+    events = Reader(world.feed.watch("e1", f"{instance}.{'9' * 5000}")).events
+    assert document_of(events)["id"] == "e1"
+
+
 def test_nothing_follows_the_last_event_on_any_node(world: World) -> None:
     world.end(world.submit())
     reader = Reader(world.feed.watch("e1", None))
@@ -143,6 +152,65 @@ def test_the_end_waits_for_results_that_come_after_it(world: World) -> None:
     world.end(submitted)
     until(lambda: reader.watch.has_ended)
     assert document_of(reader.events)["_run_info"]["passed"] == 24
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+def test_the_end_waits_for_results_whatever_the_owner_s_clock_says(world: World, ahead: float) -> None:
+    submitted = world.submit()
+    reader = Reader(world.feed.watch("e1", None))
+    world.ledger.merge(Changes((replace(submitted, finished_at=world.clock.wall() - ahead),)), publish=False)
+    until(lambda: any(event.part.get("status") == "done" for event in reader.events))
+    assert "done" not in [event.kind for event in reader.events]
+    assert not Reader(world.feed.watch("e1", None)).watch.has_ended
+    world.end(submitted)
+    until(lambda: reader.watch.has_ended)
+    assert document_of(reader.events)["_run_info"]["passed"] == 24
+
+
+def test_results_that_never_come_are_not_waited_for_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("testmesh.node.feed_channel._LATE_RESULTS_S", 0.1)
+    world.submit(finished_at=world.clock.wall())
+    reader = Reader(world.feed.watch("e1", None))
+    until(lambda: reader.watch.has_ended)
+    assert reader.events[-1].kind == "done"
+
+
+def test_a_reader_that_leaves_while_news_are_told_breaks_nothing(world: World) -> None:
+    """The moment of its leaving is when the feed has seen that there are news, and has not taken them yet."""
+    world.submit()
+    reader = Reader(world.feed.watch("e1", None))
+    until(lambda: world.reads == 2)
+    leaving = threading.Thread(target=reader.watch.close)
+
+    class News(deque[Changes]):
+        def popleft(self) -> Changes:
+            if leaving.ident is None:
+                leaving.start()
+                leaving.join(0.5)  # it may have to wait, for as long as they are being taken
+            return super().popleft()
+
+    opened = world.feed._opened["e1"]
+    opened.news = News()
+    world.module("p0", "test_1.py", Verdict.RUNNING)
+    until(lambda: leaving.ident is not None and not leaving.is_alive())
+    again = Reader(world.feed.watch("e1", reader.last_id))
+    until(lambda: world.reads == 3)
+    assert not opened.is_broken
+    seen = document_of([*reader.events, *again.events])
+    assert seen["module_results"]["p0"]["test_1.py"]["verdict"] == "running"
+
+
+def test_evaluations_that_nobody_watches_slow_down_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "perf_counter", count(0.0, 0.05).__next__)  # each flush takes 50 ms
+    world.submit()
+    for number in range(2, 6):
+        world.ledger.merge(Changes((evaluation(f"e{number}", PROJECTS),)), publish=True)
+        Reader(world.feed.watch(f"e{number}", None)).watch.close()
+    reader = Reader(world.feed.watch("e1", None))
+    assert set(world.feed._opened) == {f"e{number}" for number in range(1, 6)}
+    world.module("p0", "test_1.py", Verdict.RUNNING)
+    until(lambda: b'"verdict":"running"' in reader.data)
+    assert world.feed._opened["e1"].gap_s == pytest.approx(0.5)
 
 
 def test_the_time_taken_stays_fresh_while_nothing_happens(world: World) -> None:

@@ -13,7 +13,7 @@ from testmesh.clock import Clock
 from testmesh.errors import TestmeshError
 from testmesh.logs import about
 from testmesh.model import Evaluation
-from testmesh.node.callbacks.http_courier import CallbackError
+from testmesh.node.callbacks.http_courier import CallbackError, NoKeyError
 from testmesh.node.callbacks.message import body_of
 from testmesh.node.callbacks.plan import Plan, wants_callback
 from testmesh.node.storage.ledger import Ledger
@@ -23,11 +23,12 @@ log = logging.getLogger(__name__)
 _GONE = 410
 _LAST_WORDS_S = 2.0  # for those under way when the node stops
 _LEAST_PAUSE_S = 0.01
+_LOOK_AGAIN_S = 1.0
 
 
 class Courier(Protocol):
     def deliver(self, url: str, evaluation_id: str, body: bytes) -> int:
-        """The status of the answer. Raises CallbackError where there was none."""
+        """The status of the answer. Raises CallbackError where there was none, NoKeyError where it cannot sign."""
         ...
 
 
@@ -84,15 +85,29 @@ class Callbacks:
             log.warning("callbacks of evaluations that ended earlier could not be looked for: %s", error)
         while not self._stopped:
             self._wake.clear()
-            live = tuple(self._live())
-            now = self._clock.monotonic()
-            with self._lock:
-                for evaluation_id in () if self._stopped else self._plan.begin(live, now):
-                    thread = threading.Thread(target=self._call, args=(evaluation_id,), name="callback", daemon=True)
-                    self._under_way.add(thread)
+            try:
+                pause = self._begin()
+            except Exception:
+                log.exception("callbacks could not be begun; that is tried again")
+                pause = _LOOK_AGAIN_S
+            self._wake.wait(pause)
+
+    def _begin(self) -> float | None:
+        """Begin what is due. Gives the seconds until more is; None: not before something happens."""
+        live = tuple(self._live())
+        now = self._clock.monotonic()
+        with self._lock:
+            for evaluation_id in () if self._stopped else self._plan.begin(live, now):
+                thread = threading.Thread(target=self._call, args=(evaluation_id,), name="callback", daemon=True)
+                self._under_way.add(thread)
+                try:
                     thread.start()
-                due = self._plan.next_due(live)
-            self._wake.wait(None if due is None else max(_LEAST_PAUSE_S, due - now))
+                except (RuntimeError, MemoryError) as error:  # the machine has no more threads
+                    log.warning("a callback waits: %s", error, extra=about(evaluation=evaluation_id))
+                    self._under_way.discard(thread)
+                    self._plan.not_begun(evaluation_id, now)
+            due = self._plan.next_due(live)
+        return None if due is None else max(_LEAST_PAUSE_S, due - now)
 
     def _see_earlier(self) -> None:
         for evaluation in self._ledger.store.awaiting_callback():
@@ -140,6 +155,16 @@ class Callbacks:
         """Whether nothing more is to be sent: it was taken, is not wanted any more, or was tried for long enough."""
         try:
             status = self._courier.deliver(evaluation.options.callback_url or "", evaluation.id, body)
+        except NoKeyError as error:
+            log.warning(
+                "the end of evaluation %s is not told by this node: %s",
+                evaluation.id,
+                error,
+                extra=about(evaluation=evaluation.id),
+            )
+            with self._lock:  # not written down: one that has a key may become the caller yet
+                self._plan.stored(evaluation.id)
+            return False
         except CallbackError as error:
             reason = error.detail
         else:

@@ -35,6 +35,10 @@ class CallbackError(TestmeshError):
     """It could not be told; a later try may do better."""
 
 
+class NoKeyError(CallbackError):
+    """This node cannot sign, so it cannot tell anybody anything."""
+
+
 class Resolver(Protocol):
     def resolve(self, host: str, port: int) -> Sequence[str]:
         """All IP addresses of a name. Raises OSError or UnicodeError where it has none."""
@@ -88,10 +92,11 @@ class HttpCourier:
 
         Raises:
             CallbackError: there was none, or the URL may not be called.
+            NoKeyError: without a key nothing is sent.
         """
         end = self._clock.monotonic() + TIMEOUT_S
         if self._key is None:
-            raise CallbackError("Set MESH_CALLBACK_SECRET, the same on every node, to have callbacks signed and sent.")
+            raise NoKeyError("Set MESH_CALLBACK_SECRET, the same on every node, to have callbacks signed and sent.")
         try:
             target = parse_target(url, private=self._private)
         except MalformedError as error:

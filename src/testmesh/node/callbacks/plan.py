@@ -14,6 +14,7 @@ AT_ONCE = 8
 AT_ONCE_TO_A_HOST = 2  # one that does not answer holds up those to nobody else
 _LATE_RESULTS_S, _LATE_RESULTS_LOOKS = 2.0, 15
 _STORE_AGAIN_S = 10.0
+_BEGIN_AGAIN_S = 1.0
 
 
 def wants_callback(evaluation: Evaluation) -> bool:
@@ -63,7 +64,8 @@ class Plan:
     def begin(self, live: Iterable[str], now: float) -> list[str]:
         """The evaluations of which the end is to be told now, by this node. `live`: the other live nodes."""
         begun = []
-        for waiting in self._ready(live):
+        # First tries go first, so that receivers that never answer hold up each other alone.
+        for waiting in sorted(self._ready(live), key=lambda waiting: waiting.tries):
             if waiting.due <= now and self._has_room(waiting.host):
                 waiting.under_way = True
                 begun.append(waiting.evaluation.id)
@@ -81,8 +83,12 @@ class Plan:
     # How a call ended ------------------------------------------------------------------------
 
     def stored(self, evaluation_id: str) -> None:
-        """That it is over."""
+        """That it is over. Or it is not, but this process lets it be."""
         self._waiting.pop(evaluation_id, None)
+
+    def not_begun(self, evaluation_id: str, now: float) -> None:
+        """This node had no room for the call: that is no try."""
+        self._ended(evaluation_id, now + _BEGIN_AGAIN_S)
 
     def not_stored(self, evaluation_id: str, now: float) -> None:
         """It was told, and nobody could write that down: it is not told again meanwhile."""
@@ -128,6 +134,6 @@ class Plan:
 
 def _host(evaluation: Evaluation) -> str:
     try:
-        return urlsplit(evaluation.options.callback_url or "").netloc.lower()
+        return (urlsplit(evaluation.options.callback_url or "").hostname or "").rstrip(".")  # whatever the port
     except ValueError:  # a record that no node of this version made
         return ""

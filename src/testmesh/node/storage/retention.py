@@ -1,10 +1,14 @@
-"""Which evaluations are kept: the newest ones that have ended, and all that have not. Of others the totals stay."""
+"""Which evaluations are kept: the newest ones that have ended, and all that have not. Of others the totals stay.
+
+One of which the end is still to be told (`callback_url`) is kept a little longer: of what is pruned nobody is told.
+"""
 
 import logging
 import threading
 from collections.abc import Callable, Sequence
 
 from testmesh.errors import TestmeshError
+from testmesh.model import Evaluation
 from testmesh.node.storage.ledger import Ledger
 from testmesh.node.storage.replica import Changes, may_be_pruned, prune
 from testmesh.node.storage.store import Ended
@@ -13,6 +17,8 @@ log = logging.getLogger(__name__)
 _LOOK_S = 3600.0  # where there is a limit by age: nothing need happen for it to be reached
 _AT_ONCE = 20  # pruned in one transaction
 _DAY_S = 86_400.0
+_MOST_AWAITING = 100  # so many more than are kept stay for their callbacks, which take about an hour at most,
+_AWAITING_S = _DAY_S  # and so long beyond the limit by age
 
 
 def to_prune(ended: Sequence[Ended], keep: int, ended_before: float | None = None) -> list[str]:
@@ -27,6 +33,10 @@ def to_prune(ended: Sequence[Ended], keep: int, ended_before: float | None = Non
         for place, found in enumerate(in_order)
         if place < beyond or (ended_before is not None and found.finished_at < ended_before)
     ]
+
+
+def _awaits_callback(evaluation: Evaluation) -> bool:
+    return evaluation.options.callback_url is not None and not evaluation.called_back
 
 
 class Retention:
@@ -76,14 +86,20 @@ class Retention:
         store = self._ledger.store
         today = None if self._keep_days is None else self._today()
         oldest = None if today is None or self._keep_days is None else today - self._keep_days * _DAY_S
-        ids = to_prune(store.ended(), self._keep, oldest)
+        ended = store.ended()
+        ids = to_prune(ended, self._keep, oldest)
+        last = None if oldest is None else oldest - _AWAITING_S
+        no_longer = frozenset(to_prune(ended, self._keep + _MOST_AWAITING, last))
         for start in range(0, len(ids), _AT_ONCE):
             if self._stopped:
                 return
             pruned = []
             for evaluation_id in ids[start : start + _AT_ONCE]:
-                evaluation, states = store.evaluation(evaluation_id), store.states(evaluation_id)
-                if evaluation is not None and may_be_pruned(evaluation, states):
+                evaluation = store.evaluation(evaluation_id)
+                if evaluation is None or (_awaits_callback(evaluation) and evaluation_id not in no_longer):
+                    continue
+                states = store.states(evaluation_id)
+                if may_be_pruned(evaluation, states):
                     pruned.append(prune(evaluation, states))
             if pruned:
                 self._ledger.merge(Changes(tuple(pruned)), publish=True)

@@ -190,6 +190,69 @@ def test_a_failure_of_ours_is_no_end_of_it(make: Make) -> None:
     assert len(courier.told) == 2
 
 
+def test_a_thread_that_cannot_start_delays_one_callback_and_silences_none(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("testmesh.node.callbacks.plan._BEGIN_AGAIN_S", 0.02, raising=False)
+    failures, start = iter([RuntimeError("can't start new thread")]), threading.Thread.start
+
+    def start_but_once(thread: threading.Thread) -> None:
+        if thread.name == "callback" and (failure := next(failures, None)):
+            raise failure
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_but_once)
+    courier = FakeCourier()
+    room = make(courier)
+    room.callbacks.start()
+    room.ledger.merge(ended(), publish=True)
+    until(room.is_called_back)
+    changes = ended()
+    result = ModuleRecord(replace(changes.modules[0].state, evaluation="e2"))
+    room.ledger.merge(Changes((replace(changes.evaluations[0], id="e2"),), (result,)), publish=True)
+    until(lambda: [evaluation_id for _, evaluation_id, _ in courier.told] == ["e1", "e2"])
+    room.callbacks.stop()
+
+
+def test_an_unforeseen_error_does_not_end_the_thread(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("testmesh.node.callbacks.callbacks._LOOK_AGAIN_S", 0.02, raising=False)
+    courier = FakeCourier()
+    ledger = Ledger(LockedStore(), ME)
+    answers: Iterator[object] = iter([RuntimeError("unforeseen")])
+
+    def live() -> tuple[str, ...]:
+        if failure := next(answers, None):
+            raise failure  # type: ignore[misc]
+        return ()
+
+    callbacks = Callbacks(ME, ledger, live, SystemClock(), courier)
+    try:
+        callbacks.start()
+        ledger.merge(ended(), publish=True)
+        until(lambda: courier.told)
+    finally:
+        callbacks.stop()
+
+
+def test_a_node_without_a_key_leaves_it_to_another(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("testmesh.node.callbacks.plan.PAUSES_S", (0.01,))
+    ledger = Ledger(LockedStore(), ME)
+    without_key = make(HttpCourier(None, SystemClock(), trusted_certificates()), ledger=ledger)
+    without_key.callbacks.start()
+    ledger.merge(ended(), publish=True)
+    until(lambda: "MESH_CALLBACK_SECRET" in caplog.text)
+    without_key.callbacks.stop()
+    assert caplog.text.count("MESH_CALLBACK_SECRET") == 1
+    assert not without_key.is_called_back()
+    courier = FakeCourier()
+    successor = make(courier, ledger=ledger)
+    successor.callbacks.start()
+    until(successor.is_called_back)
+    assert len(courier.told) == 1
+
+
 def test_410_ends_it(make: Make) -> None:
     courier = FakeCourier([410, 204])
     room = make(courier)

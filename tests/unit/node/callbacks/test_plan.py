@@ -100,6 +100,14 @@ def test_a_host_that_does_not_answer_holds_up_nobody_else() -> None:
     assert plan.begin((), 0.0) == ["slow-2"]
 
 
+def test_ports_of_a_host_are_one_host_and_first_tries_go_first() -> None:
+    plan = plan_of(*(ended(f"e{number}", f"http://X.org.:{8000 + number}/") for number in range(3)))
+    assert plan.begin((), 0.0) == ["e0", "e1"]
+    for evaluation_id in ("e0", "e1"):
+        plan.failed(evaluation_id, 0.0)
+    assert plan.begin((), 10.0) == ["e2", "e0"]
+
+
 def test_calls_at_once_are_bounded() -> None:
     plan = plan_of(*(ended(f"e{n}", f"http://host-{n}.org/") for n in range(20)))
     assert len(plan.begin((), 0.0)) == AT_ONCE
@@ -114,6 +122,15 @@ def test_late_results_are_waited_for_but_not_for_ever() -> None:
         now, looks = now + 2.0, looks + 1
     assert looks == 15
     assert plan.failed("e1", now) == 1.0, "waiting for results is no try"
+
+
+def test_a_call_that_could_not_begin_is_no_try() -> None:
+    plan = plan_of(ended())
+    plan.begin((), 0.0)
+    plan.not_begun("e1", 0.0)
+    assert plan.next_due(()) == 1.0
+    assert plan.begin((), 1.0) == ["e1"]
+    assert plan.failed("e1", 1.0) == PAUSES_S[0]
 
 
 def test_what_was_told_and_not_stored_is_remembered() -> None:

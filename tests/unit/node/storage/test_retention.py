@@ -4,11 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from testmesh.clock import FakeClock
-from testmesh.model import Counts, ModuleState, Verdict
+from testmesh.model import Counts, ModuleState, Options, Verdict
 from testmesh.node.storage.ledger import Ledger
 from testmesh.node.storage.replica import Changes, ModuleRecord
 from testmesh.node.storage.retention import Retention, to_prune
@@ -50,6 +51,13 @@ def complete(number: int, finished_at: float = 9.0) -> Changes:
     return Changes((evaluation(name, finished_at=finished_at, number=number),), (ModuleRecord(module),))
 
 
+def calling_back(number: int, finished_at: float = 9.0) -> Changes:
+    """One that has ended and whose callback was not told of it."""
+    changes = complete(number, finished_at)
+    asked = replace(changes.evaluations[0], options=Options(callback_url="https://hooks.example.org/"))
+    return Changes((asked,), changes.modules)
+
+
 class TestPruning:
     def test_at_the_start_and_whenever_one_ends(self, tmp_path: Path) -> None:
         store = SqliteStore(tmp_path / "store.db")
@@ -65,7 +73,7 @@ class TestPruning:
             until(lambda: len(store.ended()) == 3)
             assert [found.id for found in store.ended()] == ["e27", "e28", "e29"]
             assert store.totals() == totals
-            assert sum(len(changes.evaluations) for changes in told) == 27
+            until(lambda: sum(len(changes.evaluations) for changes in told) == 27)
 
             ledger.merge(complete(30), publish=False)
             until(lambda: [found.id for found in store.ended()] == ["e28", "e29", "e30"])
@@ -87,6 +95,47 @@ class TestPruning:
             ledger.merge(complete(2), publish=False)  # its result arrives
             ledger.merge(complete(6), publish=False)
             until(lambda: [found.id for found in store.ended()] == ["e6"])
+        finally:
+            retention.stop()
+            store.close()
+
+    def test_one_whose_end_is_still_to_be_told_stays_until_it_was(self, tmp_path: Path) -> None:
+        store = SqliteStore(tmp_path / "store.db")
+        ledger = Ledger(store)
+        awaiting = calling_back(1)
+        for changes in (awaiting, complete(2), complete(3), complete(4)):
+            store.merge(changes)
+        retention = Retention(ledger, 2, None, lambda: None)
+        try:
+            until(lambda: [found.id for found in store.ended()] == ["e1", "e3", "e4"])
+            ledger.merge(Changes((replace(awaiting.evaluations[0], called_back=True),)), publish=False)
+            until(lambda: [found.id for found in store.ended()] == ["e3", "e4"])
+        finally:
+            retention.stop()
+            store.close()
+
+    def test_so_many_stay_for_their_callbacks_and_no_more(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("testmesh.node.storage.retention._MOST_AWAITING", 2)
+        store = SqliteStore(tmp_path / "store.db")
+        for number in range(1, 7):
+            store.merge(calling_back(number))
+        retention = Retention(Ledger(store), 1, None, lambda: None)
+        try:
+            until(lambda: [found.id for found in store.ended()] == ["e4", "e5", "e6"])
+        finally:
+            retention.stop()
+            store.close()
+
+    def test_a_callback_keeps_nothing_for_much_longer_than_the_days(self, tmp_path: Path) -> None:
+        clock = FakeClock()
+        store = SqliteStore(tmp_path / "store.db")
+        for number, days in enumerate((3.1, 2.9, 2.1, 1.9)):
+            store.merge(calling_back(number, clock.wall() - days * DAY))
+        retention = Retention(Ledger(store), 1000, 2, clock.wall)
+        try:
+            until(lambda: [found.id for found in store.ended()] == ["e1", "e2", "e3"])
         finally:
             retention.stop()
             store.close()
