@@ -12,7 +12,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from testmesh.app.factory import create_app
 from testmesh.settings import Settings
-from tests.browser.synthetic import CLASS_ID, HOSTILE, HOSTILE_ID, wide_node
+from tests.browser.synthetic import CLASS_ID, HOSTILE, HOSTILE_ID, UNEVEN_ID, wide_node
 
 PROGRAM = shutil.which("chromium")
 _ARGUMENTS = [
@@ -30,6 +30,8 @@ PAGES = {
     "evaluation": _CLASS,
     "module": f"{_CLASS}/module?project=group-002&module=tests%2Ftest_delivery.py",
     "cohort": f"{_CLASS}/cohort",
+    "paged": f"/dashboard/evaluation/{UNEVEN_ID}",
+    "cut-cohort": f"/dashboard/evaluation/{UNEVEN_ID}/cohort",
     "nodes": "/dashboard/nodes",
     "login": "/dashboard/login?failed=1",
     "missing": "/dashboard/nothing",

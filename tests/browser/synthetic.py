@@ -12,6 +12,7 @@ LARGE_ID = "0b4e9f7c-53a1-4d0e-9f7a-2f6f1f0c7d11"
 CLASS_ID = "2d6ab19e-75c3-4f20-9b9c-4b8b3b2e9f33"  # as many as a page shows well
 LIVE_ID = "3e7bc2af-86d4-4031-8cad-5c9c4c3fa044"
 HOSTILE_ID = "1c5fa08d-64b2-4e1f-8a8b-3a7a2a1d8e22"
+UNEVEN_ID = "4f8cd3b0-97e5-4142-9dbe-6dad5d40b155"
 HOSTILE = "<img src=x onerror=document.title='owned'>"
 TURNED = "safe\u202egnp.exe"
 SCRIPT = "</script></pre><script>document.title='owned'</script>"
@@ -189,9 +190,34 @@ def add_hostile(node: FakeNode) -> str:
     return HOSTILE_ID
 
 
+def add_uneven(node: FakeNode, projects: int, modules: int, over: bool = True) -> str:
+    """One project of many modules, and many projects of one: a matrix of them all would have a place for each pair."""
+    names: dict[str, tuple[str, ...]] = {f"p{i}": ("test_a.py",) for i in range(projects)}
+    names["cheat"] = tuple(f"test_{i}.py" for i in range(modules))
+    found = tuple(Project(name, name, tuple(map(ModulePlan, paths))) for name, paths in names.items())
+    source = Source(SourceKind.ZIP, "class", archive="0" * 64, projects=found)
+    ended = SUBMITTED_AT + 65 if over else None
+    evaluation = Evaluation(UNEVEN_ID, SUBMITTED_AT + 60, node.address, (source,), finished_at=ended)
+    states = (
+        ModuleState(
+            UNEVEN_ID, name, path, Verdict.PASSED, 0, 1, node.address, Counts(passed=1), 0.4, began_at=SUBMITTED_AT + 61
+        )
+        for name, paths in names.items()
+        for path in paths
+    )
+    node.add(evaluation, *states)
+    tests = (TestResult(f"test_case[{i}]", ("passed", "failed")[i % 3 == 0]) for i in range(700))
+    node.results[UNEVEN_ID] = [
+        ModuleTests("p0", "test_a.py", tuple(tests)),
+        ModuleTests("p1", "test_a.py", (TestResult("test_case[4]", "failed"),)),
+    ]
+    return UNEVEN_ID
+
+
 def wide_node(folder: Path) -> WideNode:
     """With all of them; the newest is the one that runs."""
     node = WideNode(folder)
+    add_uneven(node, 900, 600, over=False)
     add_hostile(node)
     add_large(node)
     add_large(node, projects=24, modules=14, evaluation_id=CLASS_ID)

@@ -7,14 +7,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.synthetic import LARGE_ID, LIVE_ID
+from tests.browser.synthetic import LARGE_ID, LIVE_ID, UNEVEN_ID
 
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Page
 
     Window = Callable[..., BrowserContext]
 
-NAMES = ["home", "evaluation", "module", "cohort", "nodes", "login", "missing", "hostile", "hostile-module"]
+NAMES = [
+    "home",
+    "evaluation",
+    "module",
+    "cohort",
+    "nodes",
+    "login",
+    "missing",
+    "hostile",
+    "hostile-module",
+    "paged",
+    "cut-cohort",
+]
 CELL = "a.cell[href*='group-003'][href*='test_booking.py']"
 
 
@@ -141,6 +153,74 @@ def test_only_cells_that_changed_are_touched(window: "Window", pages: str) -> No
     touched = page.evaluate("[...touched].filter((cell) => cell.includes('<a'))")
     assert len(touched) == 1
     assert page.evaluate("({}).polluted === undefined")
+
+
+def test_of_many_projects_a_page_is_there_and_the_server_finds_the_others(window: "Window", pages: str) -> None:
+    page = opened(window, pages, "paged")
+    rows = page.locator("#matrix tbody tr")
+    first = rows.count()
+    assert 0 < first < 901
+    page.get_by_role("link", name="Next").click()
+    page.wait_for_url("**page=2")
+    assert page.locator("#shown").text_content() == f"{first + 1} to {2 * first} of 901 projects"
+    page.get_by_label("Sort by").select_option("nota")
+    page.wait_for_url("**sort=nota*")
+    page.get_by_label("Find").fill("cheat")
+    page.get_by_role("button", name="Show").click()
+    page.wait_for_url("**q=cheat*")
+    assert rows.count() == 1
+    assert "and 400 more" in (rows.text_content() or "")
+    page.locator("#matrix a.cell[tabindex='0']").focus()
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement.closest('td').cellIndex") == 202
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_page_that_cannot_have_all_is_asked_for_again_only_where_there_is_more(
+    window: "Window", pages: str, more: int
+) -> None:
+    module: dict[str, object] = {
+        "passed": 0,
+        "failed": 1,
+        "errors": 0,
+        "skipped": 0,
+        "verdict": "crashed",
+        "detail": "",
+        "time": 1.0,
+    }
+    module |= {"cpu_time": 0.5, "started_at": None, "node": "n:1", "attempts": 1, "python": "3.12.4"}
+    names = {f"p{i}": ["test_a.py"] for i in range(900 + more)} | {"cheat": [f"test_{i}.py" for i in range(600)]}
+    parts: list[dict[str, object]] = [
+        {"module_results": {name: dict.fromkeys(paths, module)}} for name, paths in names.items()
+    ]
+    project = {"%passed": 0.0, "nota": 0.0, "status": "running", "detail": ""}
+    info: dict[str, object] = {
+        "errors": 0,
+        "%passed": 0.0,
+        "nota": 0.0,
+        "eval_time": 3.0,
+        "eta": 7.5,
+        "passed": 0,
+        "failed": 1,
+    }
+    info |= {"skipped": 0, "executed": 1500 + more, "running": 0, "pending": 0}
+    told = [("module", part) for part in parts]
+    told.append(("project", {"status": "running", "_run_info": info, "projects": dict.fromkeys(names, project)}))
+    body = "retry: 600000\n\n" + "".join(f"event: {kind}\ndata: {json.dumps(part)}\n\n" for kind, part in told)
+    page = window().new_page()
+    page.clock.install()
+    page.route("**/events", lambda route: route.fulfill(body=body, content_type="text/event-stream"))
+    asked: list[str] = []
+    path = f"{pages}/dashboard/evaluation/{UNEVEN_ID}"
+    page.on("request", lambda request: asked.append(request.url) if request.url == path else None)
+    with page.expect_event("requestfinished", lambda request: request.url.endswith("/events")):
+        page.goto(path)
+    for _ in range(20):  # a frame takes but some of the modules
+        page.clock.run_for(500)
+    page.locator("tr[data-project=p0] a.cell.t-warn").wait_for()
+    assert page.locator("#executed").text_content() == f"1\u202f{500 + more}"
+    page.evaluate("fetch(location.pathname + '?q=last').then((answer) => answer.text())")
+    assert len(asked) == 1 + more
 
 
 def test_the_history_of_live_nodes_is_drawn(window: "Window", pages: str) -> None:

@@ -247,8 +247,8 @@ class TestReading:
         )
         assert store.tallies(["e1", "e2"]) == {
             "e1": {
-                "p": Tally(Counts(5, 1, 1, 2), spoilt=False, started=True),
-                "q": Tally(Counts(), spoilt=True, started=True),
+                "p": Tally(Counts(5, 1, 1, 2), spoilt=False, started=True, ended=2),
+                "q": Tally(Counts(), spoilt=True, started=True, ended=1),
                 "r": Tally(Counts(), spoilt=False, started=False),
             },
             "e2": {},

@@ -158,7 +158,7 @@ def test_the_highest_number_is_that_of_all(store: ResultStore) -> None:
     assert store.ended() == [Ended(4, "e1", 9.0), Ended(7, "e2", 9.0)]
     store.merge(Changes((ended("e2", 5)[0],)))
     assert store.highest_number() == 5
-    assert store.tallies(["e1"])["e1"]["p"] == Tally(Counts(5, 1, 1, 1), spoilt=False, started=True)
+    assert store.tallies(["e1"])["e1"]["p"] == Tally(Counts(5, 1, 1, 1), spoilt=False, started=True, ended=2)
 
 
 @given(st.lists(some.changes, max_size=5), st.sets(st.sampled_from(["e1", "e2", "e3"])), st.randoms())

@@ -155,6 +155,11 @@ class FakeNode:
             len(shown["projects"]),
             info["%passed"],
             info["nota"],
+            *(
+                (0, 0)
+                if shown["finished_at"]
+                else (info["executed"], info["executed"] + info["running"] + info["pending"])
+            ),
         )
 
     def tests(self, evaluation_id: str, project: str | None, module: str | None) -> Iterator[ModuleTests]:
@@ -167,6 +172,10 @@ class FakeNode:
         if not found and (project or module):
             raise NotFoundError("The evaluation has no such module.")
         yield from found
+
+    def tests_by_module(self, evaluation_id: str) -> list[ModuleTests]:
+        self.evaluation(evaluation_id)
+        return sorted(self.results.get(evaluation_id, []), key=lambda item: (item.module, item.project))
 
     def watch(self, evaluation_id: str, last_event_id: str | None) -> FakeStream | None:
         view = self.evaluation(evaluation_id)

@@ -21,6 +21,7 @@ from testmesh.errors import SettingsError
 from testmesh.settings import Settings
 from tests.support.fake_node import FakeNode, add_finished
 
+LARGE = 8 * 1024 * 1024
 FOLDER, MODE = Path(sys.argv[1]), (sys.argv[2:] or [""])[0]
 
 
@@ -57,6 +58,9 @@ def build() -> tuple[Life, Callable[[dict[str, Any], Callable[..., Any]], Iterab
         if environ["PATH_INFO"] == "/test/hang":
             note("hanging")
             threading.Event().wait()
+        if environ["PATH_INFO"] == "/test/large":
+            start_response("200 OK", [("Content-Length", str(LARGE))])
+            return [b"x" * LARGE]
         if environ["PATH_INFO"] == "/test/slow":
             note("slow")
             while "drain" not in (FOLDER / "events").read_text():

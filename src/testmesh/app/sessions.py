@@ -86,7 +86,13 @@ def register_login(app: Flask, settings: Settings) -> None:
 
 def _set(answer: Response, value: str, max_age: int | None = None) -> None:
     """Until the browser is closed; where the connection is plain the cookie must do without Secure."""
-    answer.set_cookie(COOKIE, value, max_age, httponly=True, samesite="Strict", secure=request.is_secure)
+    answer.set_cookie(COOKIE, value, max_age, httponly=True, samesite="Strict", secure=_is_secure())
+
+
+def _is_secure() -> bool:
+    """Whether the browser asks by https, be it of a proxy, which says so."""
+    said = request.headers.get("X-Forwarded-Proto", "").partition(",")[0].strip().lower()
+    return request.is_secure or said == "https"
 
 
 def _local(path: str) -> str:

@@ -88,6 +88,9 @@ class PublicSide:
     def tests(self, evaluation_id: str, project: str | None, module: str | None) -> Iterable[ModuleTests]:
         return self._reads.tests(evaluation_id, project, module)
 
+    def tests_by_module(self, evaluation_id: str) -> Iterable[ModuleTests]:
+        return self._reads.tests_by_module(evaluation_id)
+
     def watch(self, evaluation_id: str, last_event_id: str | None) -> EventStream | None:
         return self._feed.watch(evaluation_id, last_event_id)
 

@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 
 from testmesh.errors import NotFoundError
 from testmesh.model import Evaluation, ModuleState
@@ -82,7 +83,12 @@ class Reads:
         evaluation = self._store.evaluation(evaluation_id)
         if evaluation is None or evaluation.pruned is not None:
             return None
-        line = summarize(evaluation, self._store.tallies([evaluation_id])[evaluation_id])
+        tallies = self._store.tallies([evaluation_id])[evaluation_id]
+        line = summarize(evaluation, tallies)
+        if evaluation.finished_at is None:
+            executed = sum(tally.ended for tally in tallies.values())
+            modules = sum(len(project.modules) for project in evaluation.projects)
+            line = replace(line, executed=min(executed, modules), modules=modules)
         with self._lock:
             self._lines[evaluation_id] = (digest, line)
             self._lines.move_to_end(evaluation_id)
@@ -98,6 +104,13 @@ class Reads:
         if module is not None and not any(path == module and project in (None, name) for name, path in plans):
             raise NotFoundError(f"Evaluation {evaluation_id} has no module {module!r} there.")
         return self._store.tests(evaluation_id, project, module)
+
+    def tests_by_module(self, evaluation_id: str) -> Iterable[ModuleTests]:
+        """By path and then by project, one module at a time in memory."""
+        evaluation = self.known(evaluation_id)
+        places = sorted((module.path, project.name) for project in evaluation.projects for module in project.modules)
+        records = (self._store.record(evaluation_id, project, path) for path, project in places)
+        return (ModuleTests(r.state.project, r.state.module, r.tests) for r in records if r is not None and r.tests)
 
     def totals(self) -> tuple[Totals, tuple[NodeTotals, ...]]:
         counts, projects, evaluations = self._store.totals()

@@ -24,7 +24,10 @@ class EvaluationView:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSummary:
-    """A line of the list. `percent_passed` and `nota` are rounded, None where nothing counts."""
+    """A line of the list. `percent_passed` and `nota` are rounded, None where nothing counts.
+
+    `executed` of `modules` have ended, told only while the evaluation has not.
+    """
 
     id: str
     status: EvaluationStatus
@@ -32,6 +35,8 @@ class EvaluationSummary:
     projects: int
     percent_passed: float | None
     nota: float | None
+    executed: int = 0
+    modules: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +160,10 @@ class NodeService(Protocol):
 
     def tests(self, evaluation_id: str, project: str | None, module: str | None) -> Iterable[ModuleTests]:
         """Raises NotFoundError for an unknown evaluation, project or module."""
+        ...
+
+    def tests_by_module(self, evaluation_id: str) -> Iterable[ModuleTests]:
+        """All of them, by path and then by project: those of one path are together. Raises NotFoundError."""
         ...
 
     def watch(self, evaluation_id: str, last_event_id: str | None) -> EventStream | None:

@@ -59,6 +59,15 @@ def test_the_cookie_is_kept_from_scripts_and_other_sites_and_is_not_the_token(gu
     assert "Secure" in secure.headers["Set-Cookie"]
 
 
+@pytest.mark.parametrize(("said", "is_secure"), [("https", True), ("HTTPS, http", True), ("http", False), ("", False)])
+def test_behind_a_proxy_that_speaks_https_the_cookie_is_for_https_alone(
+    guarded: FlaskClient, said: str, is_secure: bool
+) -> None:
+    headers = {"X-Forwarded-Proto": said}
+    answer = guarded.post("/dashboard/login", data={"token": "read-token"}, headers=headers)
+    assert ("; Secure" in answer.headers["Set-Cookie"]) is is_secure
+
+
 def test_only_the_api_tokens_cookie_changes_something_and_only_from_a_page_of_here(guarded: FlaskClient) -> None:
     login(guarded, "read-token")
     problem(guarded.post("/evaluation", json=BODY, headers=HERE), 401)

@@ -7,7 +7,17 @@ from typing import Any, cast
 import pytest
 
 from testmesh.errors import NotFoundError
-from testmesh.model import Counts, EvaluationStatus, ModuleState, Verdict
+from testmesh.model import (
+    Counts,
+    EvaluationStatus,
+    ModulePlan,
+    ModuleState,
+    Project,
+    Source,
+    SourceKind,
+    TestResult,
+    Verdict,
+)
 from testmesh.node.reads import Reads
 from testmesh.node.storage.ledger import Ledger
 from testmesh.node.storage.replica import Changes, ModuleRecord, prune
@@ -59,6 +69,34 @@ def test_the_list_follows_every_change_and_sums_only_what_changed(store: Countin
     assert reads.summaries(10, "e2")[0].status is EvaluationStatus.DONE
     with pytest.raises(NotFoundError):
         reads.summaries(10, "unknown")
+
+
+def test_the_list_tells_how_far_those_are_that_have_not_ended(store: Counting, reads: Reads) -> None:
+    (first,) = reads.summaries(1, None)
+    assert first.executed == 0
+    assert first.modules == sum(len(project.modules) for project in evaluation("e2").projects) > 0
+    store.merge(Changes(modules=(result("e2", 1),)))
+    assert reads.summaries(1, None)[0].executed == 1
+    store.merge(Changes((evaluation("e2", submitted_at=2.0, finished_at=9.0),)))
+    assert (reads.summaries(1, None)[0].executed, reads.summaries(1, None)[0].modules) == (0, 0)
+
+
+def test_tests_of_one_path_are_together(store: Counting, reads: Reads) -> None:
+    plans = (ModulePlan("test_1.py"), ModulePlan("test_2.py"))
+    projects = tuple(Project(name, name, plans) for name in ("p", "q"))
+    source = Source(SourceKind.ZIP, "class", archive="0" * 64, projects=projects)
+    store.merge(Changes((evaluation("e3", submitted_at=3.0, sources=(source,)),)))
+    counts = Counts(1)
+    states = [
+        ModuleState("e3", name, path, Verdict.PASSED, 0, 1, "a:1", counts)
+        for name, path in (("p", "test_1.py"), ("p", "test_2.py"), ("q", "test_1.py"))
+    ]
+    tests = (TestResult("t", "passed"),)
+    store.merge(Changes(modules=tuple(ModuleRecord(state, tests) for state in states)))
+    found = [(part.module, part.project, part.tests) for part in reads.tests_by_module("e3")]
+    assert found == [("test_1.py", "p", tests), ("test_1.py", "q", tests), ("test_2.py", "p", tests)]
+    with pytest.raises(NotFoundError):
+        reads.tests_by_module("e9")
 
 
 def test_one_that_was_pruned_is_not_found_and_the_answer_says_why(store: Counting, reads: Reads) -> None:

@@ -17,5 +17,5 @@ def register_dashboard(
     """`doors` are those through which the API lets submissions in."""
     blueprint = dashboard_blueprint(settings)
     add_pages(blueprint, node, settings, clock)
-    add_actions(blueprint, node, settings, models, doors, clock)
+    add_actions(blueprint, node, settings, models, doors)
     app.register_blueprint(blueprint)

@@ -9,13 +9,13 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from testmesh.app.auth import may_read
 from testmesh.app.dashboard import text
 from testmesh.app.dashboard.routes import form_values, listed, page
 from testmesh.app.operations import known_form
 from testmesh.app.problems import status_of
 from testmesh.app.schemas import RequestModels
 from testmesh.app.uploads import OVERHEAD, Doors, Form, check_length, received_form
-from testmesh.clock import Clock
 from testmesh.errors import MalformedError, TestmeshError, UnauthorizedError, UnsupportedMediaError
 from testmesh.node.service import NodeService
 from testmesh.settings import Settings
@@ -26,7 +26,7 @@ _KEPT = ("urls", "module_timeout_s", "services")  # in the form that is shown ag
 
 
 def add_actions(
-    blueprint: Blueprint, node: NodeService, settings: Settings, models: RequestModels, doors: Doors, clock: Clock
+    blueprint: Blueprint, node: NodeService, settings: Settings, models: RequestModels, doors: Doors
 ) -> None:
     """`POST /dashboard/submit`, and below an evaluation's page `/rerun` and `/cancel`; each leads to a page."""
 
@@ -45,8 +45,9 @@ def add_actions(
             raise
         except TestmeshError as error:
             status = status_of(error) or 500
+            shown = listed(node) if may_read(settings) else None  # who may submit may not see what others did
             values: dict[str, Any] = {**form_values(settings), "kept": kept, "problem": error.detail}
-            return page("home.html", status, listed=listed(node, clock), **values)
+            return page("home.html", status, listed=shown, **values)
         return _lead(text.evaluation_path(evaluation_id))
 
     @blueprint.post("/dashboard/evaluation/<string:id>/rerun")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 from typing import Any
 
 from testmesh.app.dashboard.text import duration, line, seconds_of, shortened
@@ -10,6 +11,7 @@ from testmesh.app.dashboard.words import verdict_words
 LANE, GAP, HEAD, AXIS = 12, 2, 20, 22  # pixels: a lane, between lanes, a node's name, the line of times
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 _MAX_TICKS = 5
+MOST_BARS = 4000  # the longest runs; more cannot be told apart, and make a page of megabytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +56,15 @@ class Chart:
     ticks: tuple[Tick, ...]
     height: int
     summary: str
+    left_out: int = 0
 
 
 def chart(module_results: Mapping[str, Mapping[str, Mapping[str, Any]]], now: float) -> Chart | None:
     """Of the modules that were begun; `now` ends those that run. None where none was."""
-    runs = _runs(module_results, now)
-    if not runs:
+    every = _runs(module_results, now)
+    if not every:
         return None
+    runs = every if len(every) <= MOST_BARS else nlargest(MOST_BARS, every, key=lambda run: run.ended - run.begun)
     first = min(run.begun for run in runs)
     span = max(max(run.ended for run in runs) - first, 0.001)
     bars: list[Bar] = []
@@ -83,7 +87,7 @@ def chart(module_results: Mapping[str, Mapping[str, Mapping[str, Any]]], now: fl
         ]
         y += (max(lanes) + 1) * (LANE + GAP) + GAP
     summary = f"{len(runs)} runs on {len(nodes)} nodes within {duration(span)}"
-    return Chart(tuple(bars), tuple(nodes), ticks(span), y + GAP, summary)
+    return Chart(tuple(bars), tuple(nodes), ticks(span), y + GAP, summary, len(every) - len(runs))
 
 
 def pack(spans: Sequence[tuple[float, float]]) -> list[int]:

@@ -1,8 +1,7 @@
 """PURE: the list of evaluations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from testmesh.app.dashboard import text
 from testmesh.app.dashboard.words import STATUSES, UNKNOWN, Words
@@ -25,7 +24,6 @@ class Line:
     passed: str
     done: int
     modules: int
-    eta: str
 
     @property
     def share(self) -> float:
@@ -40,19 +38,16 @@ class ListPage:
     is_live: bool
 
 
-def list_page(
-    summaries: Sequence[EvaluationSummary], infos: Mapping[str, Mapping[str, Any]], limit: int, after: str | None
-) -> ListPage:
-    """`infos`: `_run_info` by id of evaluations that have not ended; of `summaries` the first `limit` are shown."""
-    lines = tuple(_line(summary, infos.get(summary.id)) for summary in summaries[:limit])
+def list_page(summaries: Sequence[EvaluationSummary], limit: int, after: str | None) -> ListPage:
+    """Of `summaries` the first `limit` are shown."""
+    lines = tuple(map(_line, summaries[:limit]))
     following = lines[-1].id if lines and len(summaries) > limit else None
     is_live = any(line.status in ("queued", "running") for line in lines)
     return ListPage(lines, after, following, is_live)
 
 
-def _line(summary: EvaluationSummary, info: Mapping[str, Any] | None) -> Line:
+def _line(summary: EvaluationSummary) -> Line:
     status = summary.status.value
-    known = info or {"executed": 0, "running": 0, "pending": 0, "eta": None}
     return Line(
         id=summary.id,
         short=summary.id[:8],
@@ -63,7 +58,6 @@ def _line(summary: EvaluationSummary, info: Mapping[str, Any] | None) -> Line:
         projects=summary.projects,
         nota=text.nota(summary.nota),
         passed=text.percent(summary.percent_passed),
-        done=known["executed"],
-        modules=known["executed"] + known["running"] + known["pending"],
-        eta="" if known["eta"] is None else text.duration(known["eta"]),
+        done=summary.executed,
+        modules=summary.modules,
     )

@@ -1,6 +1,6 @@
 """PURE: one module of one project: each test's outcome and output, and what the verdict means."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ from testmesh.model import TestResult
 
 SHOWN_LINES, SHOWN_LETTERS = 25, 2500  # of output that is shown without being asked for; three times that of the why
 MOST_LETTERS = 200_000  # of one text; the whole is in the API's answer
+PAGE_LETTERS, FEW_LETTERS = 6_000_000, 2500  # of all texts together, which may leave but a few of each
+MOST_TESTS = 1000
 _ORDER = {"error": 0, "failed": 0, "xpassed": 1, "passed": 2, "xfailed": 3, "skipped": 3}
 
 
@@ -59,20 +61,23 @@ class ModulePage:
     time: str
     cpu_time: str
     tests: tuple[Test, ...]
+    every_test: int
     previous: Link | None
     following: Link | None
     api: str
 
 
 def module_page(
-    document: Mapping[str, Any], project: str, module: str, tests: Iterable[TestResult]
+    document: Mapping[str, Any], project: str, module: str, tests: Sequence[TestResult]
 ) -> ModulePage | None:
-    """None where the evaluation has no such module."""
+    """None where the evaluation has no such module. Of many tests the first are shown, and of them those that fail."""
     result = document["module_results"].get(project, {}).get(module)
     if result is None:
         return None
     previous, following = _failing_neighbours(document, project, module)
-    shown = sorted((_test(test) for test in tests), key=lambda test: _ORDER.get(test.outcome, 0))
+    shown = sorted(tests, key=lambda test: _ORDER.get(test.outcome, 0))[:MOST_TESTS]
+    texts = sum(bool(said.strip()) for test in shown for said in (test.longrepr, test.stdout, test.stderr))
+    letters = min(MOST_LETTERS, max(FEW_LETTERS, PAGE_LETTERS // max(texts, 1)))
     href = text.module_path(document["id"], project, module)
     return ModulePage(
         evaluation=document["id"],
@@ -86,17 +91,18 @@ def module_page(
         result=result,
         time=text.duration(result["time"]),
         cpu_time=text.duration(result["cpu_time"]),
-        tests=tuple(shown),
+        tests=tuple(_test(test, letters) for test in shown),
+        every_test=len(tests),
         previous=previous,
         following=following,
         api=f"/evaluation/{document['id']}/tests?{href.partition('?')[2]}",
     )
 
 
-def _test(test: TestResult) -> Test:
+def _test(test: TestResult, letters: int) -> Test:
     is_open = test.outcome in ("failed", "error")
     named = (("why", test.longrepr), ("stdout", test.stdout), ("stderr", test.stderr))
-    outputs = tuple(_output(title, content) for title, content in named if content.strip())
+    outputs = tuple(_output(title, content, letters) for title, content in named if content.strip())
     return Test(
         text.shortened(text.line(test.name), 160),
         text.line(test.name),
@@ -108,12 +114,13 @@ def _test(test: TestResult) -> Test:
     )
 
 
-def _output(title: str, content: str) -> Output:
-    shown = text.visible(content[:MOST_LETTERS]).strip("\n")
+def _output(title: str, content: str, letters: int) -> Output:
+    """Of the content the first `letters`."""
+    shown = text.visible(content[:letters]).strip("\n")
     lines = shown.count("\n") + 1
     more = 3 if title == "why" else 1
     is_short = lines <= more * SHOWN_LINES and len(shown) <= more * SHOWN_LETTERS
-    return Output(title, shown, lines, is_short, len(content) > MOST_LETTERS)
+    return Output(title, shown, lines, is_short, len(content) > letters)
 
 
 def _failing_neighbours(document: Mapping[str, Any], project: str, module: str) -> tuple[Link | None, Link | None]:

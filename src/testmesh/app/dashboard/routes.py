@@ -11,8 +11,9 @@ from testmesh.app.auth import may_change
 from testmesh.app.dashboard import text, words
 from testmesh.app.dashboard.assets import PREFIX, Assets, read_assets
 from testmesh.app.dashboard.cohort_page import SHOWN, cohort_page
-from testmesh.app.dashboard.evaluation_page import SORTS, evaluation_page
+from testmesh.app.dashboard.evaluation_page import evaluation_page
 from testmesh.app.dashboard.list_page import ListPage, list_page
+from testmesh.app.dashboard.matrix import SORTS
 from testmesh.app.dashboard.module_page import module_page
 from testmesh.app.dashboard.nodes_page import nodes_page
 from testmesh.app.operations import known_form
@@ -28,6 +29,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+_NO_MODULE = "The evaluation has no such module; its page has a link to each that there is."
 _FOR_GOOD = "public, max-age=31536000, immutable"
 
 
@@ -87,7 +89,7 @@ def add_pages(blueprint: Blueprint, node: NodeService, settings: Settings, clock
     @blueprint.get("/")
     def home() -> Response:
         after = known_form(request.args["after"]) if request.args.get("after") else None
-        return page("home.html", listed=listed(node, clock, after), **form_values(settings))
+        return page("home.html", listed=listed(node, after), **form_values(settings))
 
     @blueprint.get("/dashboard/evaluation/<string:id>")
     def evaluation(id: str) -> Response:
@@ -99,6 +101,7 @@ def add_pages(blueprint: Blueprint, node: NodeService, settings: Settings, clock
             sort if sort in SORTS else SORTS[0],
             request.args.get("q", "")[:200],
             bool(request.args.get("failing")),
+            request.args.get("page", 1, int),
         )
         return page("evaluation.html", evaluation=model, verdicts=words.VERDICTS, statuses=words.STATUSES)
 
@@ -106,23 +109,20 @@ def add_pages(blueprint: Blueprint, node: NodeService, settings: Settings, clock
     def module(id: str) -> Response:
         project, path = request.args.get("project", ""), request.args.get("module", "")
         shown = document(node.evaluation(known_form(id)), clock.wall())
-        found = node.tests(id, project or None, path or None)
-        tests = [test for part in found if (part.project, part.module) == (project, path) for test in part.tests]
+        if not project or path not in shown["module_results"].get(project, {}):  # else all tests would be read
+            raise NotFoundError(_NO_MODULE)
+        tests = [test for part in node.tests(id, project, path) for test in part.tests]
         model = module_page(shown, project, path, tests)
         if model is None:
-            raise NotFoundError("The evaluation has no such module; its page has a link to each that there is.")
+            raise NotFoundError(_NO_MODULE)
         return page("module.html", module=model)
 
     @blueprint.get("/dashboard/evaluation/<string:id>/cohort")
     def cohort(id: str) -> Response:
         shown = document(node.evaluation(known_form(id)), clock.wall())
-        outcomes = (
-            (part.project, part.module, test.name, test.outcome)
-            for part in node.tests(id, None, None)
-            for test in part.tests
-        )
         kind = request.args.get("show", "")
-        return page("cohort.html", cohort=cohort_page(shown, outcomes, kind if kind in SHOWN else SHOWN[0]))
+        model = cohort_page(shown, node.tests_by_module(id), kind if kind in SHOWN else SHOWN[0])
+        return page("cohort.html", cohort=model)
 
     @blueprint.get("/dashboard/nodes")
     def nodes() -> Response:
@@ -138,14 +138,9 @@ def add_pages(blueprint: Blueprint, node: NodeService, settings: Settings, clock
         return page("error.html", 404, detail="There is no such page; the list of evaluations leads to all of them.")
 
 
-def listed(node: NodeService, clock: Clock, after: str | None = None) -> ListPage:
-    """One page of the list, with how far those are that have not ended."""
-    summaries = node.evaluations(PAGE + 1, after)
-    infos = {}
-    for summary in summaries[:PAGE]:
-        if not summary.status.is_final:
-            infos[summary.id] = document(node.evaluation(summary.id), clock.wall())["_run_info"]
-    return list_page(summaries, infos, PAGE, after)
+def listed(node: NodeService, after: str | None = None) -> ListPage:
+    """One page of the list."""
+    return list_page(node.evaluations(PAGE + 1, after), PAGE, after)
 
 
 def form_values(settings: Settings) -> dict[str, Any]:

@@ -98,6 +98,11 @@ def evaluation_path(evaluation_id: str) -> str:
     return f"/dashboard/evaluation/{quote(evaluation_id, safe='')}"
 
 
+def quoted_length(name: str) -> int:
+    """How long it is in a path."""
+    return len(quote(name, safe="", errors="replace"))
+
+
 def module_path(evaluation_id: str, project: str, module: str) -> str:
     query = f"project={quote(project, safe='', errors='replace')}&module={quote(module, safe='', errors='replace')}"
     return f"{evaluation_path(evaluation_id)}/module?{query}"

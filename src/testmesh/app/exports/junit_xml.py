@@ -14,22 +14,25 @@ _FINE = (Verdict.PASSED, Verdict.FAILED, Verdict.NO_TESTS)
 
 
 def junit_xml(document: Mapping[str, Any], tests_of: Callable[[str], Iterable[ModuleTests]]) -> Iterator[str]:
-    """Piece by piece, a project at a time.
+    """Piece by piece, a module's tests at a time; in a project, modules with tests come first.
 
     What is no test's result is a case of its own, named after the verdict: a module that could not be run, a source
     that could not be had, what still waits.
 
     Args:
         document: that of spec section 3.
-        tests_of: gives the tests of a project that has modules.
+        tests_of: gives the tests of a project that has modules, module by module.
     """
     yield '<?xml version="1.0" encoding="UTF-8"?>\n'
     yield f"<testsuites{_attributes(name=document['id'], time=_seconds(document['_run_info']['eval_time']))}>\n"
     for project, shown in document["projects"].items():
         modules = document["module_results"].get(project, {})
-        found = {item.module: item.tests for item in tests_of(project)} if modules else {}
-        for module, state in modules.items():
-            yield _suite(project, module, state, found.get(module, ()))
+        left = dict(modules)
+        for item in tests_of(project) if modules else ():
+            if (state := left.pop(item.module, None)) is not None:
+                yield _suite(project, item.module, state, item.tests)
+        for module, state in left.items():
+            yield _suite(project, module, state, ())
         if not modules:
             yield _suite(project, "", {"verdict": shown["status"], "detail": shown["detail"]}, ())
     yield "</testsuites>\n"

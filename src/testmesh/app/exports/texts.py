@@ -3,6 +3,7 @@
 import re
 
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_SEPARATED = re.compile(r'([;\t\r\n][\s";]*)([=+\-@＝＋－＠])?')  # takes all it sees: a long text takes no long time
 _BEGINS_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
@@ -12,8 +13,12 @@ def legal(text: str) -> str:
 
 
 def harmless_cell(text: str) -> str:
-    """No spreadsheet takes it for a formula: an apostrophe before it says that it is text."""
-    return f"'{text}" if text.startswith(_BEGINS_FORMULA) else text
+    """No spreadsheet takes it for a formula: an apostrophe before it says that it is text.
+
+    Some split cells at semicolons or tabs, whatever the quotes say: what follows these could be a formula too.
+    """
+    inside = _SEPARATED.sub(lambda found: f"{found[1]}'{found[2]}" if found[2] else found[1], text)
+    return f"'{inside}" if text.startswith(_BEGINS_FORMULA) else inside
 
 
 def tail(text: str, most: int) -> str:

@@ -203,14 +203,14 @@ class SqliteStore:
         query = (
             f"SELECT project, sum(passed * {_IS_FINAL}), sum(failed * {_IS_FINAL}), sum(errors * {_IS_FINAL}),"  # noqa: S608
             f" sum(skipped * {_IS_FINAL}), max(verdict IN ('infra_failed', 'source_failed')),"
-            " max(verdict <> 'pending') FROM modules WHERE evaluation = ? GROUP BY project"
+            f" max(verdict <> 'pending'), sum({_IS_FINAL}) FROM modules WHERE evaluation = ? GROUP BY project"
         )
 
         def read(reader: sqlite3.Connection) -> dict[str, dict[str, Tally]]:
             found: dict[str, dict[str, Tally]] = {name: {} for name in evaluation_ids}
             for evaluation_id, of in found.items():
-                for project, *sums, spoilt, started in reader.execute(query, (evaluation_id,)):
-                    of[project] = Tally(Counts(*sums), bool(spoilt), bool(started))
+                for project, *sums, spoilt, started, ended in reader.execute(query, (evaluation_id,)):
+                    of[project] = Tally(Counts(*sums), bool(spoilt), bool(started), ended)
             return found
 
         return self._file.read(read)

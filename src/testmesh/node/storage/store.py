@@ -18,11 +18,15 @@ from testmesh.node.storage.timings import Contents, Timing, Timings, contents_of
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The sum of a project's modules. `spoilt`: a module failed by the system's fault, so there is no grade."""
+    """The sum of a project's modules. `spoilt`: a module failed by the system's fault, so there is no grade.
+
+    `ended`: how many of them have.
+    """
 
     counts: Counts
     spoilt: bool
     started: bool
+    ended: int = 0
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -246,6 +250,7 @@ class MemoryStore:
                     tally.counts + (state.counts if state.verdict.is_final else Counts()),
                     tally.spoilt or state.verdict in (Verdict.INFRA_FAILED, Verdict.SOURCE_FAILED),
                     tally.started or state.verdict is not Verdict.PENDING,
+                    tally.ended + state.verdict.is_final,
                 )
         return found
 

@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testmesh.app.dashboard import text
-from testmesh.app.dashboard.cohort_page import cohort_page
+from testmesh.app.dashboard.cohort_page import COMPARED, MOST_COLUMNS, MOST_ROWS, cohort_page
 from testmesh.app.dashboard.evaluation_page import evaluation_page, segments
-from testmesh.app.dashboard.gantt import chart, pack, ticks
-from testmesh.app.dashboard.module_page import SHOWN_LINES, module_page
+from testmesh.app.dashboard.gantt import MOST_BARS, chart, pack, ticks
+from testmesh.app.dashboard.matrix import MOST_PLACES, PAGE_LETTERS, PAGE_ROWS, ROW_CELLS
+from testmesh.app.dashboard.module_page import FEW_LETTERS, MOST_TESTS, SHOWN_LINES, module_page
 from testmesh.app.dashboard.words import STATUSES, VERDICTS, is_failing
 from testmesh.model import EvaluationStatus, ProjectStatus, TestResult, Verdict
+from testmesh.node.service import ModuleTests
 from tests.support.fake_node import KNOWN_ID
 
 
@@ -107,7 +109,7 @@ def test_modules_of_one_name_are_a_column_and_their_common_folder_is_left_out() 
     page = evaluation_page(
         document({"b": {"tests/test_y.py": result("failed")}, "A": {"tests/test_x.py": result()}}), now=0
     )
-    assert page.is_aligned
+    assert page.matrix.is_aligned
     assert [(column.label, column.title) for column in page.columns] == [
         ("test_x.py", "tests/test_x.py"),
         ("test_y.py", "tests/test_y.py"),
@@ -121,7 +123,7 @@ def test_modules_of_one_name_are_a_column_and_their_common_folder_is_left_out() 
 def test_projects_that_share_nothing_have_their_modules_counted_up() -> None:
     results = {f"p{i}": {f"test_{i}_{m}.py": result() for m in range(2)} for i in range(20)}
     page = evaluation_page(document(results), now=0)
-    assert not page.is_aligned
+    assert not page.matrix.is_aligned
     assert [column.label for column in page.columns] == ["1", "2"]
     assert all(
         cell and f"test_{i}" in cell.title
@@ -144,7 +146,7 @@ def test_what_is_not_asked_for_is_hidden_and_still_there() -> None:
     results = {"Alpha": {"m": result("failed")}, "beta": {"m": result("failed")}, "alps": {"m": result()}}
     page = evaluation_page(document(results), 0, query="alp", failing=True)
     assert {row.name for row in page.rows if not row.is_hidden} == {"Alpha"}
-    assert (page.shown_rows, len(page.rows)) == (1, 3)
+    assert (page.matrix.found, len(page.rows)) == (1, 3)
 
 
 def test_a_project_without_a_source_has_a_row_that_says_so() -> None:
@@ -171,7 +173,63 @@ def test_any_names_become_a_page(names: dict[str, dict[str, str]]) -> None:
     assert sum(cell is not None for row in page.rows for cell in row.cells) == sum(map(len, results.values()))
 
 
+# Many projects, many modules ---------------------------------------------------------------
+
+
+def test_one_project_of_many_modules_makes_no_row_of_another_wide() -> None:
+    results = {f"p{i}": {"test_a.py": result()} for i in range(400)}
+    results["cheat"] = {f"test_{m}.py": result("failed" if m == 299 else "passed") for m in range(300)}
+    page = evaluation_page(document(results), now=0)
+    assert not page.matrix.is_aligned
+    assert len(page.columns) == ROW_CELLS
+    (wide,) = (row for row in page.rows if row.name == "cheat")
+    assert (len(wide.cells), wide.more) == (ROW_CELLS, 300 - ROW_CELLS)
+    assert wide.cells[0] is not None
+    assert wide.cells[0].verdict == "failed", "what fails is not what is left out"
+    assert all(len(row.cells) == 1 for row in page.rows if row.name != "cheat")
+    assert page.matrix.is_cut
+    assert page.matrix.known == 401 + 700
+
+
+def test_many_projects_are_shown_a_page_at_a_time() -> None:
+    every = {f"p{i:04}": {"m": result()} for i in range(2 * PAGE_ROWS + 1)}
+    pages = [evaluation_page(document(every), 0, page=number) for number in (1, 2, 3, 4, -1)]
+    names = [[row.name for row in page.rows] for page in pages]
+    assert [len(rows) for rows in names[:3]] == [PAGE_ROWS, PAGE_ROWS, 1]
+    assert names[0] + names[1] + names[2] == sorted(every)
+    assert (names[3], names[4]) == (names[2], names[0]), "there is no page before the first and behind the last"
+    assert pages[1].page_path(3) == f"/dashboard/evaluation/{KNOWN_ID}?page=3"
+    found = evaluation_page(document(every), 0, "nota", "p000", page=9)
+    assert [row.name for row in found.rows] == [f"p000{i}" for i in range(10)]
+    assert (found.matrix.found, found.matrix.page, found.matrix.pages) == (10, 1, 1)
+    assert found.page_path(2).endswith("?q=p000&sort=nota&page=2")
+
+
+def test_a_class_of_a_hundred_is_one_page_in_aligned_columns() -> None:
+    results = {f"p{i}": {f"m{m}": result() for m in range(20)} for i in range(100)}
+    shown = evaluation_page(document(results), now=0).matrix
+    assert (shown.is_aligned, shown.is_paged, shown.is_cut, len(shown.rows)) == (True, False, False, 100)
+
+
+@pytest.mark.parametrize(("projects", "modules", "letters"), [(200, 500, 1), (300, 250, 20), (150, 200, 250)])
+def test_whatever_the_names_a_page_has_but_so_many_letters(projects: int, modules: int, letters: int) -> None:
+    one = result()
+    results = {f"{i}" + "é" * letters: {f"{m}" + "é" * letters: one for m in range(modules)} for i in range(projects)}
+    page = evaluation_page(document(results), now=0)
+    assert len(page.rows) * len(page.columns) <= MOST_PLACES
+    assert sum(len(cell.href) for row in page.rows for cell in row.cells if cell) < PAGE_LETTERS
+    assert page.rows
+
+
 # Gantt --------------------------------------------------------------------------------------
+
+
+def test_of_very_many_runs_the_longest_are_drawn() -> None:
+    runs = {f"m{i}": result(started_at="2026-11-21T19:05:00.000Z", time=float(i)) for i in range(MOST_BARS + 5)}
+    drawn = chart({"p": runs}, now=0)
+    assert drawn is not None
+    assert (len(drawn.bars), drawn.left_out) == (MOST_BARS, 5)
+    assert not any(" m4:" in bar.title for bar in drawn.bars)
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), st.floats(0, 20)), max_size=40))
@@ -225,6 +283,19 @@ def test_failing_tests_come_first_and_open_and_long_output_is_folded() -> None:
     assert module_page(shown, "p", "other", ()) is None
 
 
+def test_of_very_many_tests_those_that_fail_are_shown_and_not_much_of_each() -> None:
+    shown = document({"p": {"m": result("failed")}})
+    failing = [TestResult(f"bad{i}", "failed", longrepr="w" * 100_000) for i in range(800)]
+    passing = [TestResult(f"ok{i}", "passed") for i in range(MOST_TESTS)]
+    page = module_page(shown, "p", "m", passing + failing)
+    assert page is not None
+    assert (len(page.tests), page.every_test) == (MOST_TESTS, MOST_TESTS + 800)
+    assert [test.outcome for test in page.tests[:800]] == ["failed"] * 800
+    letters = {len(output.content) for test in page.tests for output in test.outputs}
+    assert FEW_LETTERS <= min(letters) == max(letters) < 10_000
+    assert all(output.is_cut for test in page.tests for output in test.outputs)
+
+
 def test_previous_and_next_lead_over_failing_modules_only() -> None:
     results = {
         "a": {"m1": result("failed"), "m2": result()},
@@ -244,12 +315,16 @@ def test_previous_and_next_lead_over_failing_modules_only() -> None:
 # The cohort ---------------------------------------------------------------------------------
 
 
+def outcomes_of(project: str, module: str, **outcomes: str) -> ModuleTests:
+    return ModuleTests(project, module, tuple(TestResult(name, outcome) for name, outcome in outcomes.items()))
+
+
 def test_what_everyone_fails_or_passes_is_marked() -> None:
     outcomes = [
-        *(("a", "m", "t1", "failed"), ("b", "m", "t1", "error"), ("c", "m", "t1", "skipped")),
-        *(("a", "m", "t2", "passed"), ("b", "m", "t2", "xpassed")),
-        *(("a", "m", "t3", "passed"), ("b", "m", "t3", "failed")),
-        ("a", "other", "t4", "failed"),
+        outcomes_of("a", "m", t1="failed", t2="passed", t3="passed"),
+        outcomes_of("b", "m", t1="error", t2="xpassed", t3="failed"),
+        outcomes_of("c", "m", t1="skipped"),
+        outcomes_of("a", "other", t4="failed"),
     ]
     shown = document({"a": {}, "b": {}, "c": {}})
     page = cohort_page(shown, outcomes)
@@ -263,3 +338,39 @@ def test_what_everyone_fails_or_passes_is_marked() -> None:
     assert [row.name for group in some.groups for row in group.rows] == ["t3"]
     everyone = cohort_page(shown, outcomes, "everyone")
     assert [row.name for group in everyone.groups for row in group.rows] == ["t1"]
+
+
+def test_of_very_many_tests_those_that_most_projects_share_are_shown_then_those_that_fail() -> None:
+    own = {f"t{i}": "passed" for i in range(MOST_ROWS + 9)} | {f"t{MOST_ROWS + 9}": "failed"}
+    parts = [
+        outcomes_of("a", "own.py", **own),
+        outcomes_of("a", "shared.py", first="passed"),
+        outcomes_of("b", "shared.py", first="failed"),
+    ]
+    page = cohort_page(document({"a": {}, "b": {}}), parts)
+    rows = [(group.module, row.name) for group in page.groups for row in group.rows]
+    assert len(rows) == MOST_ROWS
+    assert rows[-1] == ("shared.py", "first")
+    assert rows[-2] == ("own.py", f"t{MOST_ROWS + 9}")
+    assert (page.tests, page.more) == (MOST_ROWS + 11, 11)
+    some = cohort_page(document({"a": {}, "b": {}}), parts, "some")
+    assert (some.more, [group.module for group in some.groups]) == (0, ["shared.py"])
+
+
+def test_of_a_module_of_very_many_tests_the_first_are_compared() -> None:
+    many = {f"t{i}": "passed" for i in range(COMPARED + 30)}
+    page = cohort_page(document({"a": {}, "b": {}}), [outcomes_of("a", "m", **many), outcomes_of("b", "m", **many)])
+    assert (page.tests, page.everyone_passes, page.uncompared) == (COMPARED + 30, COMPARED, 30)
+    assert page.more == COMPARED + 30 - MOST_ROWS
+
+
+def test_very_many_projects_are_counted_and_have_no_column() -> None:
+    names = [f"p{i:03}" for i in range(MOST_COLUMNS + 5)]
+    page = cohort_page(document({name: {} for name in names}), [outcomes_of(name, "m", t="failed") for name in names])
+    ((row,),) = (group.rows for group in page.groups)
+    assert (len(page.projects), page.every_project, len(row.marks)) == (MOST_COLUMNS, MOST_COLUMNS + 5, MOST_COLUMNS)
+    assert (row.counted, row.everyone_fails) == (MOST_COLUMNS + 5, True)
+    last = cohort_page(
+        document({name: {} for name in names}), [outcomes_of(name, "m", t="failed") for name in names[9:]]
+    )
+    assert last.projects[-1].name == names[-1], "a column is for who has the tests"

@@ -15,8 +15,11 @@ from werkzeug.test import TestResponse
 
 from testmesh.app.factory import create_app
 from testmesh.errors import NothingToTestError, QueueFullError
+from testmesh.model import TestResult
+from testmesh.node.document import document
+from testmesh.node.service import ModuleTests
 from testmesh.settings import Settings
-from tests.browser.synthetic import HOSTILE, HOSTILE_ID, SCRIPT, add_hostile, add_large
+from tests.browser.synthetic import HOSTILE, HOSTILE_ID, SCRIPT, add_hostile, add_large, add_uneven
 from tests.support.fake_node import KNOWN_ID, FakeNode, add_finished
 
 PAGE = f"/dashboard/evaluation/{KNOWN_ID}"
@@ -127,6 +130,67 @@ def test_finding_and_sorting_work_without_a_script(client: FlaskClient, node: Fa
     assert [row["data-project"] for row in rows if "hidden" not in row] == ["group-002"]
     notas = [float(row["data-nota"] or 0) for row in rows]
     assert notas == sorted(notas, reverse=True)
+
+
+def test_an_evaluation_that_is_wide_and_long_makes_no_large_page(client: FlaskClient, node: FakeNode) -> None:
+    """One project of many modules, and many projects of one."""
+    wide = add_uneven(node, 1000, 1000)
+    answer = client.get(f"/dashboard/evaluation/{wide}")
+    assert len(answer.data) < 1_500_000
+    assert "and 800 more" in answer.text
+    seen: set[str] = set()
+    path: str | None = f"/dashboard/evaluation/{wide}"
+    while path:
+        outline = _Outline(client.get(path).text).tags
+        rows = {a["data-project"] or "" for tag, a in outline if tag == "tr" and "data-project" in a}
+        assert rows
+        assert not rows & seen
+        seen |= rows
+        path = next((a["href"] for tag, a in outline if tag == "a" and a.get("rel") == "next"), None)
+    assert len(seen) == 1001
+    found = client.get(f"/dashboard/evaluation/{wide}?q=p99&page=7").text
+    assert found.count("<tr data-project=") == 11
+    assert "No project is found by this" in client.get(f"/dashboard/evaluation/{wide}?q=nobody").text
+
+
+def test_very_many_tests_make_no_large_page(client: FlaskClient, node: FakeNode) -> None:
+    wide = add_uneven(node, 5, 1)
+    tests = tuple(TestResult(f"test[{i}]", "failed" if i == 19_999 else "passed") for i in range(20_000))
+    node.results[wide] = [ModuleTests(f"p{i}", "test_a.py", tests) for i in range(5)]
+    cohort = client.get(f"/dashboard/evaluation/{wide}/cohort")
+    assert len(cohort.data) < 500_000
+    assert "19\u202f500 more" in cohort.text
+    module = client.get(f"/dashboard/evaluation/{wide}/module?project=p1&module=test_a.py")
+    assert len(module.data) < 1_000_000
+    assert module.text.index("test[19999]") < module.text.index("test[0]")
+    assert "19\u202f000 more" in module.text
+
+
+def test_tests_are_not_read_for_a_module_that_is_not_there(
+    client: FlaskClient, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def tests(*of: object) -> list[ModuleTests]:
+        asked.append(of)
+        return []
+
+    monkeypatch.setattr(node, "tests", tests)
+    for query in ("", "?project=project-a", "?module=tests/test_b.py", "?project=x&module=y", "?project=&module="):
+        assert client.get(f"{PAGE}/module{query}").status_code == 404
+    assert asked == []
+
+
+def test_the_list_tells_how_far_evaluations_are_and_makes_no_document_of_them(
+    client: FlaskClient, node: FakeNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = add_large(node, projects=100, modules=20, over=False)
+    info = document(node.evaluation(running), 0)["_run_info"]
+    monkeypatch.delattr(FakeNode, "evaluation")
+    told = re.search(r'height="8"/></svg> ([^<]*)</td>', client.get("/").text)
+    assert told
+    assert told[1] == f"{info['executed']:,}/2,000".replace(",", "\u202f")
+    assert 0 < info["executed"] < 2000
 
 
 def test_the_list_goes_on_behind_its_first_page(client: FlaskClient, node: FakeNode) -> None:
@@ -338,6 +402,18 @@ def test_who_may_only_read_sees_no_forms_that_would_fail(guarded: FlaskClient) -
     assert 'id="submit"' not in guarded.get("/").text
     answer = guarded.post(f"{PAGE}/rerun", headers={"Origin": "http://localhost"})
     assert (answer.status_code, 'name="token"' in answer.text) == (401, True)
+
+
+def test_who_may_only_submit_is_shown_no_evaluations_beside_a_mistake(node: FakeNode, tmp_path: Path) -> None:
+    client = create_app(node, Settings(data_dir=tmp_path, read_token="read-token")).test_client()
+    answer = send(client, urls="https://example.org/x")
+    assert answer.status_code == 400
+    assert "github.com" in answer.text
+    assert KNOWN_ID not in answer.text
+    assert "17.50" not in answer.text
+    assert "sign in" in answer.text
+    client.post("/dashboard/login", data={"token": "read-token"})
+    assert KNOWN_ID in send(client, urls="https://example.org/x").text
 
 
 def test_a_wrong_token_is_told_at_the_form(guarded: FlaskClient) -> None:

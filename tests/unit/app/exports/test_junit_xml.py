@@ -1,5 +1,6 @@
 """JUnit XML: well formed whatever the tests say, of the schema, and read by others' readers."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -8,6 +9,7 @@ from hypothesis import given
 
 from testmesh.app.exports.junit_xml import junit_xml
 from testmesh.model import TestResult, Verdict
+from testmesh.node.service import ModuleTests
 from tests.unit.app.exports.evaluations import Graded, evaluations, graded, hostile
 
 SCHEMA = Path(__file__).parents[3] / "support" / "junit.xsd"
@@ -44,9 +46,9 @@ def test_every_module_is_a_suite_whose_counts_are_its_cases() -> None:
     assert list(suites) == [
         "p/q/tests/test_a.py",
         "p/q/tests/test_b.py",
+        "r/test_e.py",
         "r/test_c.py",
         "r/test_d.py",
-        "r/test_e.py",
         "away",
     ]
     first = suites["p/q/tests/test_a.py"]
@@ -103,3 +105,19 @@ def test_it_is_made_a_project_at_a_time() -> None:
     for _ in range(3):
         next(pieces)
     assert asked == ["p/q"]
+
+
+def test_of_a_project_only_one_modules_tests_are_held() -> None:
+    held: list[str] = []
+
+    def tests_of(project: str) -> Iterator[ModuleTests]:
+        for path in ("m0", "m1", "m2"):
+            held.append(path)
+            yield ModuleTests(project, path, (TestResult("t", "passed"),))
+
+    modules = [("p", path, Verdict.PASSED, "", ()) for path in ("m2", "m1", "m0", "m3")]
+    pieces = junit_xml(graded(*modules).document, tests_of)
+    suites = [(list(held), piece) for piece in pieces if piece.startswith("<testsuite ")]
+    assert [(len(asked), "<testcase" in piece) for asked, piece in suites] == [
+        *((1, True), (2, True), (3, True), (3, False))
+    ]

@@ -3,9 +3,11 @@
 import csv
 import io
 
+import pytest
 from hypothesis import given
 
 from testmesh.app.exports.results_csv import COLUMNS, results_csv
+from testmesh.app.exports.texts import harmless_cell
 from testmesh.model import TestResult, Verdict
 from tests.unit.app.exports.evaluations import Graded, evaluations, graded, hostile
 
@@ -62,3 +64,20 @@ def test_it_is_read_back_whole_whatever_the_names(evaluation: Graded) -> None:
     found = rows(evaluation)
     assert len(found) == len(evaluation.document["projects"])
     assert all(set(row) == set(COLUMNS) for row in found)
+
+
+@pytest.mark.parametrize("inside", ["a;=1+1.txt", "a ;\n @SUM(1)", "a\t－1", 'a;"=1+1"', 'a;b";;""=cmd()', "a\r\n+1"])
+def test_no_part_of_a_cell_is_a_formula_where_semicolons_part_cells(inside: str) -> None:
+    made = results_csv(graded((inside, "test_a.py", Verdict.PASSED, "", (PASSED,)), errors={"x": inside}).document)
+    for separator in (";", "\t"):
+        for row in csv.reader(io.StringIO(made.decode("utf-8-sig"), newline=""), delimiter=separator):
+            for cell in row:
+                assert not cell.lstrip(' \n\r\t"').startswith(("=", "+", "-", "@", "－"))
+
+
+def test_a_cell_is_made_harmless_in_a_time_in_proportion_to_its_length() -> None:
+    assert harmless_cell("a" + ";\n" * 500_000).count("'") == 0
+
+
+def test_signs_that_part_nothing_stay_as_they_are() -> None:
+    assert harmless_cell("a-b = c; d, e@f; 3") == "a-b = c; d, e@f; 3"

@@ -7,6 +7,7 @@ import { follow, merge } from "./stream.js";
 const PARTS = ["actions", "matrix", "notes", "gantt"];
 const GANTT_MS = 2000;
 const CELLS_A_FRAME = 400;
+const ASK_SHARE = 10; // a page that took a second is asked for again after ten at the soonest
 const LIVE = { live: "live", again: "reconnecting", ended: "ended" };
 const root = document.getElementById("evaluation");
 const by = (id) => document.getElementById(id);
@@ -30,6 +31,7 @@ class Live {
     this.isDrawn = true;
     this.isWhole = true;
     this.isAsking = false;
+    this.rest = 0;
     this.spoken = -1;
     this.ganttAt = 0;
   }
@@ -121,6 +123,7 @@ class Live {
         every += 1;
       }
     }
+    if (matrix.isCut && every + Object.keys(this.state.projects).length > matrix.known) this.ask();
     for (const [verdict, words] of verdicts) {
       const count = counts.get(verdict) ?? 0;
       setText(words.count, number(count));
@@ -167,18 +170,20 @@ class Live {
     if (this.isAsking) return;
     this.isAsking = true;
     setTimeout(async () => {
+      const begun = performance.now();
       try {
-        const fresh = await fetchPage(location.pathname);
+        const fresh = await fetchPage(location.pathname + location.search);
         takeParts(fresh, PARTS);
       } catch {
         // the next change asks again
       }
       this.isAsking = false;
       matrix.read();
+      this.rest = ASK_SHARE * (performance.now() - begun);
       for (const [project, modules] of Object.entries(this.state.module_results)) {
         for (const module of Object.keys(modules)) matrix.update(`${project}\0${module}`, modules[module]);
       }
-    }, 300 + Math.random() * 1500);
+    }, Math.max(300, this.rest) + Math.random() * 1500);
   }
 
   tell = (state) => {

@@ -1,7 +1,8 @@
 // The Gantt chart while it fills in; gantt.py draws the same for the page itself.
-import { duration } from "./show.js";
+import { duration, number } from "./show.js";
 
 const [LANE, GAP, HEAD, AXIS] = [12, 2, 20, 22];
+const MOST_BARS = 4000;
 const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400];
 
 function svg(name, attributes, text) {
@@ -14,7 +15,7 @@ function svg(name, attributes, text) {
 const share = (value) => `${(value * 100).toFixed(3)}%`;
 
 export function drawGantt(place, results, verdicts) {
-  const runs = [];
+  let runs = [];
   for (const [project, modules] of Object.entries(results)) {
     for (const [module, result] of Object.entries(modules)) {
       const begun = Date.parse(result.started_at ?? "") / 1000;
@@ -24,6 +25,10 @@ export function drawGantt(place, results, verdicts) {
     }
   }
   if (!runs.length) return;
+  const leftOut = runs.length - MOST_BARS;
+  if (leftOut > 0) {
+    runs = runs.sort((one, other) => other.ended - other.begun - (one.ended - one.begun)).slice(0, MOST_BARS);
+  }
   const first = Math.min(...runs.map((run) => run.begun));
   const span = Math.max(Math.max(...runs.map((run) => run.ended)) - first, 0.001);
   const nodes = Map.groupBy ? Map.groupBy(runs, (run) => run.node) : grouped(runs);
@@ -59,6 +64,11 @@ export function drawGantt(place, results, verdicts) {
   });
   chart.append(...ticks(span, height), ...drawing);
   place.replaceChildren(chart);
+  if (leftOut > 0) {
+    const told = place.appendChild(document.createElement("p"));
+    told.className = "muted";
+    told.textContent = `The ${number(leftOut)} shortest runs are left out.`;
+  }
 }
 
 function ticks(span, height) {

@@ -7,8 +7,12 @@ export class Matrix {
   constructor(verdicts) {
     this.verdicts = verdicts;
     this.tools = document.getElementById("tools");
-    this.tools.addEventListener("submit", (event) => event.preventDefault());
+    // Of many projects only one page is here: then the server finds and sorts.
+    this.tools.addEventListener("submit", (event) => this.isPaged || event.preventDefault());
     this.tools.addEventListener("input", () => this.arrange());
+    this.tools.addEventListener("change", (event) => {
+      if (this.isPaged && event.target.type !== "search") this.tools.requestSubmit();
+    });
     this.read();
   }
 
@@ -17,6 +21,11 @@ export class Matrix {
     this.cells = new Map();
     this.rows = new Map();
     this.table = document.getElementById("matrix");
+    const { known, cut, paged } = document.getElementById("bounds").dataset;
+    this.known = Number(known); // projects and modules, shown or not
+    this.isCut = cut !== ""; // not all of them have a place
+    this.isPaged = paged !== "";
+    this.tools.classList.toggle("asks", this.isPaged);
     if (!this.table) return;
     for (const row of this.table.tBodies[0].rows) {
       const project = row.dataset.project;
@@ -31,10 +40,10 @@ export class Matrix {
     this.arrange();
   }
 
-  // Whether the cell is there.
+  // Whether the cell is there, as far as there is a place for it.
   update(key, result) {
     const link = this.cells.get(key);
-    if (!link) return false;
+    if (!link) return this.isCut;
     const words = this.verdicts.get(result.verdict);
     if (!words) return true;
     const tests = result.passed + result.failed + result.errors;
@@ -50,7 +59,7 @@ export class Matrix {
 
   updateRow(name, project, modules) {
     const row = this.rows.get(name);
-    if (!row) return false;
+    if (!row) return this.isCut;
     let passed = 0;
     let tests = 0;
     let failing = 0;
@@ -68,6 +77,15 @@ export class Matrix {
 
   arrange() {
     if (!this.table) return;
+    if (!this.isPaged) this.findAndSort();
+    const stop = this.table.querySelector("a.cell[tabindex='0']");
+    if (!stop || stop.closest("tr").hidden) {
+      const first = this.table.querySelector("tbody tr:not([hidden]) a.cell");
+      if (first) this.stopAt(first);
+    }
+  }
+
+  findAndSort() {
     const { q, sort, failing } = this.tools.elements;
     const wanted = q.value.trim().toLocaleLowerCase();
     const rows = [...this.rows.values()];
@@ -88,11 +106,6 @@ export class Matrix {
     const sorted = rows.sort(orders[sort.value] ?? name);
     const body = this.table.tBodies[0];
     if (sorted.some((row, index) => body.rows[index] !== row)) body.append(...sorted);
-    const stop = this.table.querySelector("a.cell[tabindex='0']");
-    if (!stop || stop.closest("tr").hidden) {
-      const first = this.table.querySelector("tbody tr:not([hidden]) a.cell");
-      if (first) this.stopAt(first);
-    }
   }
 
   // The one link of the table that Tab stops at.
