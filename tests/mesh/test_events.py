@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from bench.watchers import Watchers, waiting_zip, watched
-from testmesh.app.server import THREADS
+from testmesh.app.lanes import THREADS
 from testmesh.local import nginx
 from tests.support.event_stream import Told, document_of, events_of
 from tests.support.mesh import RunningMesh, RunningNode, mesh, wait_for, zip_of
@@ -119,7 +119,7 @@ def test_a_cancelled_evaluation_ends_its_events(nodes: RunningMesh) -> None:
 
 def test_more_streams_than_threads_leave_the_api_free(nodes: RunningMesh) -> None:
     evaluation_id = nodes[0].submit(SLOW)
-    watchers = Watchers(nodes[0].url, evaluation_id, THREADS + 20)
+    watchers = Watchers(nodes[0].url, evaluation_id, sum(THREADS.values()) + 20)
     wait_for(lambda: all(watcher.received for watcher in watchers.each))
     assert nodes[0].get("/peers") == [nodes[1].address]
     watchers.wait()

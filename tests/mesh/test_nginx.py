@@ -283,3 +283,34 @@ def test_events_come_through_at_once(entrance: int, nodes: list[Upstream]) -> No
             assert data, got
             got += data
     assert not any(node.end_events.is_set() for node in nodes)
+
+
+def open_idle(port: int, target: str) -> socket.socket:
+    """A client that has asked and reads nothing."""
+    connection = socket.socket()
+    connection.settimeout(20)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(("127.0.0.1", port))
+    connection.sendall(f"GET {target} HTTP/1.1\r\nHost: mesh\r\n\r\n".encode())
+    return connection
+
+
+@pytest.mark.parametrize(("target", "most", "other"), [("", 100, "/events"), ("/events", 128, "")])
+def test_one_address_has_so_many_requests_open(
+    entrance: int, nodes: list[Upstream], target: str, most: int, other: str
+) -> None:
+    for node in nodes:
+        node.content = b"x" * 8_000_000
+    idle = [open_idle(entrance, f"/evaluation/{ID}{target}") for _ in range(most)]
+    assert wait_until(lambda: len(seen(nodes)) == most, 20)
+    refused = requests.get(f"http://127.0.0.1:{entrance}/evaluation/{ID}{target}", timeout=20)
+    assert_problem(refused, 429)
+    assert refused.headers["Retry-After"] == "5"
+    assert refused.headers["X-Content-Type-Options"] == "nosniff"
+    idle.append(open_idle(entrance, f"/evaluation/{ID}{other}"))  # is counted apart
+    assert idle[-1].recv(12) == b"HTTP/1.1 200"
+    for connection in idle:
+        connection.close()
+    nodes[0].content = nodes[1].content = b"y"
+    url = f"http://127.0.0.1:{entrance}/evaluation/{ID}"
+    assert wait_until(lambda: requests.get(url, timeout=20).status_code == 200, 20)

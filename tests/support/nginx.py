@@ -26,12 +26,13 @@ class Seen:
 
 @dataclass
 class Upstream:
-    """Answers everything with its name; `hold_events` keeps an event stream open until it is set."""
+    """Answers everything with its name, or its content; `end_events` keeps an event stream open until it is set."""
 
     name: str
     seen: list[Seen] = field(default_factory=list)
     first_chunk: threading.Event = field(default_factory=threading.Event)
     end_events: threading.Event = field(default_factory=threading.Event)
+    content: bytes = b""
     break_off: bool = False  # take the request, then close without an answer
     server: ThreadingHTTPServer | None = None
 
@@ -59,7 +60,7 @@ class Upstream:
                 if self.path.endswith("/events"):
                     self._stream()
                     return
-                content = upstream.name.encode()
+                content = upstream.content or upstream.name.encode()
                 self.send_response(200)
                 self.send_header("X-Content-Type-Options", "nosniff")
                 self.send_header("Content-Length", str(len(content)))
@@ -95,7 +96,10 @@ class Upstream:
             def log_message(self, format: str, *args: object) -> None:
                 pass
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 256
+
+        self.server = Server(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 

@@ -24,13 +24,12 @@ from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
 from gunicorn.errors import HaltServer  # type: ignore[import-untyped]
 from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
+from testmesh.app.lanes import THREADS
 from testmesh.app.streaming import hand_over_streams
-from testmesh.app.uploads import MAX_RECEIVING
 from testmesh.app.worker import Worker, WsgiApp, close_after_refusal
 from testmesh.errors import TestmeshError
 from testmesh.settings import Settings
 
-THREADS = 2 * MAX_RECEIVING  # so that slow senders of submissions leave as many for all else
 MAX_CONNECTIONS = 1024
 KEEP_ALIVE_S = 75
 
@@ -120,7 +119,7 @@ class _Application(BaseApplication):  # type: ignore[misc]
             "bind": f"fd://{self._descriptor}",
             "workers": 1,
             "worker_class": Worker,
-            "threads": THREADS,
+            "threads": sum(THREADS.values()),
             "worker_connections": MAX_CONNECTIONS,
             "keepalive": KEEP_ALIVE_S,
             "timeout": 0,  # a worker on a host that stands still is not a dead one; peers notice dead ones

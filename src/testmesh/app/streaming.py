@@ -102,17 +102,26 @@ class Streamer:
         """Take over the connection: it is written to, and closed, here."""
         connection.setblocking(False)
         with self._lock:
-            is_stopped = self._is_stopped
-            if not is_stopped:
+            is_taken = not self._is_stopped and self._is_running()
+            if is_taken:
                 self._arriving.append(_Connection(connection, stream, head))
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
-                    self._thread.start()
-        if is_stopped:
+        if not is_taken:  # its reader comes back, and finds another node
             stream.close()
             connection.close()
             return
         stream.listen(self.wake)
+
+    def _is_running(self) -> bool:
+        """With the lock held: whether the thread runs, which is started if need be."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._run, name="streams", daemon=True)
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError) as error:  # the machine has no more threads
+                _log.warning("an event stream is closed: %s", error)
+                return False
+            self._thread = thread
+        return True
 
     def wake(self) -> None:
         with contextlib.suppress(OSError):  # full: it wakes already; closed: it was stopped

@@ -1,9 +1,8 @@
 """gunicorn's threaded worker: slow clients cost it little, its refusals are problems, a stop lets the node drain.
 
-A new connection, as an idle one, waits in the poller. Once its client has begun to send a request, a thread reads it:
-the client must send all headers within HEAD_S, and then on average MIN_RATE bytes a second beyond a grace of GRACE_S.
-A client that does not take its answer for SEND_TIMEOUT_S is dropped. Nginx in front adds its own limits. An answer that
-goes on for hours leaves the thread: its connection is handed over to the `Streamer`.
+A new connection, as an idle one, waits in the poller. Once its client has begun to send a request, a thread of the
+request's lane (`lanes`) serves it, and waits for its client so long as `paced` says. Nginx in front adds its own
+limits. An answer that goes on for hours leaves the thread: its connection is handed over to the `Streamer`.
 """
 
 import contextlib
@@ -23,16 +22,14 @@ from typing import Any
 
 import gunicorn.http.wsgi  # type: ignore[import-untyped]
 from gunicorn.http import errors as http_errors
-from gunicorn.http.unreader import SocketUnreader  # type: ignore[import-untyped]
 from gunicorn.util import close_graceful, write_nonblock  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 
+from testmesh.app.lanes import HEAD_BYTES, THREADS, Lane, lane_of
+from testmesh.app.paced import GRACE_S, PacedSocket, PacedUnreader
 from testmesh.app.problems import MEDIA_TYPE, problem_body
 from testmesh.app.streaming import HandOver, Streamer
 
-HEAD_S, GRACE_S = 5.0, 10.0
-MIN_RATE = 1024
-SEND_TIMEOUT_S = 60.0
 LINGER_S, LINGER_BYTES = 2.0, 16 * 1024 * 1024  # a client that is still sending gets so far to read its refusal
 
 _PR_SET_PDEATHSIG = 1
@@ -46,6 +43,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         _die_with_parent(self.ppid)
         gunicorn.http.wsgi.SERVER = "testmesh"
         self.streamer = Streamer()
+        self.lanes = {name: Lane(name) for name in THREADS}
         super().init_process()
 
     def init_signals(self) -> None:
@@ -87,11 +85,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             client, address = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
             return
+        client = PacedSocket(fileno=client.detach())
         conn = _Connection(self.cfg, client, address, listener.getsockname())
         conn.timeout = time.monotonic() + GRACE_S
         self.nr_conns += 1
         self.pending_conns.append(conn)
         self.poller.register(client, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def enqueue_req(self, conn: "_Connection") -> None:
+        lane = self.lanes[lane_of(conn.look())]
+        conn.sock.patience = lane.patience
+        future = lane.threads.submit(self.handle, conn)
+        future.add_done_callback(lambda done: self.method_queue.defer(self.finish_request, conn, done))
 
     def handle(self, conn: "_Connection") -> Any:
         result = super().handle(conn)
@@ -128,16 +133,23 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 
 class _Connection(TConn):  # type: ignore[misc]
-    """A connection whose client cannot hold a thread by being slow."""
-
+    sock: PacedSocket
     _closed = False
+
+    def look(self) -> bytes:
+        """How the next request begins, so far as it has come; in the thread of the poller."""
+        if self.initialized and (read := self.parser.unreader.buf.getvalue()):
+            return bytes(read[:HEAD_BYTES])
+        with contextlib.suppress(OSError):
+            return self.sock.without_blocking(lambda: self.sock.recv(HEAD_BYTES, socket.MSG_PEEK)) or b""
+        return b""
 
     def init(self) -> None:
         """Called by every request of the connection, before it is read."""
         if not self.initialized:
             super().init()
-            self.parser.unreader = _PacedUnreader(self.sock)
-        self.sock.settimeout(SEND_TIMEOUT_S)
+            self.parser.unreader = PacedUnreader(self.sock)
+        self.sock.begin()
         self.parser.unreader.begin()
 
     @property
@@ -145,46 +157,21 @@ class _Connection(TConn):  # type: ignore[misc]
         return bool(self.parser.unreader.stalled)
 
     def give_away(self) -> socket.socket:
-        """The socket, which is another's from now on."""
+        """The bare socket, which is another's from now on."""
         self._closed = True
-        return self.sock  # type: ignore[no-any-return]
+        return socket.socket(fileno=self.sock.detach())
 
     def close(self, graceful: bool = False) -> None:
         if self._closed:
             return
         self._closed = True
-        if graceful:
-            close_graceful(self.sock, LINGER_S, LINGER_BYTES)
+        if self.sock.stalled:
+            self.sock.cut_off()
+        elif graceful:
+            with self.sock.patience.waiting():
+                close_graceful(self.sock, self.sock.patience.allowed(LINGER_S, 0), LINGER_BYTES)
         else:
             self.sock.close()
-
-
-class _PacedUnreader(SocketUnreader):  # type: ignore[misc]
-    """Reads as long as the client keeps MIN_RATE, counting only the time spent waiting for it."""
-
-    stalled = False
-
-    def begin(self) -> None:
-        self._waited, self._received, self._in_head = 0.0, 0, True
-
-    def head_is_read(self) -> None:
-        """A head is a packet or two: time for it does not grow with what has come, a body's does."""
-        self._in_head = False
-
-    def chunk(self, size_hint: int | None = None) -> bytes:
-        before, began = self.sock.gettimeout(), time.monotonic()
-        allowed = (HEAD_S if self._in_head else GRACE_S + self._received / MIN_RATE) - self._waited
-        try:
-            self.sock.settimeout(max(0.001, allowed if before is None else min(allowed, before)))
-            data = bytes(super().chunk(size_hint))
-        except TimeoutError:
-            self.stalled = True
-            return b""  # as if the client had gone
-        finally:
-            self.sock.settimeout(before)
-            self._waited += time.monotonic() - began
-        self._received += len(data)
-        return data
 
 
 class _Input:

@@ -15,6 +15,7 @@ from typing import NoReturn
 import pytest
 import requests
 
+from testmesh.app.lanes import READS, THREADS
 from testmesh.app.server import serve
 from testmesh.settings import Settings
 
@@ -232,6 +233,68 @@ def test_silent_and_slow_clients_do_not_keep_others_out(shared: Server) -> None:
     finally:
         for connection in silent + slow:
             connection.close()
+
+
+# Clients that do not take their answers -------------------------------------------------------
+
+LARGE = 8 * MIB  # of /test/large
+
+
+@pytest.fixture
+def idle(server: Server) -> Iterator[list[socket.socket]]:
+    """150 clients that ask for five large answers each and read none."""
+    connections = []
+    for _ in range(150):
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(b"GET /test/large HTTP/1.1\r\nHost: x\r\n\r\n" * 5)
+        connections.append(connection)
+    yield connections
+    for connection in connections:
+        connection.close()
+
+
+def test_nodes_and_monitors_are_answered_while_nobody_takes_what_was_read(
+    server: Server, idle: list[socket.socket]
+) -> None:
+    def still_answered() -> bool:
+        assert requests.get(f"{server.url}/health", timeout=30).status_code == 200
+        assert requests.get(f"{server.url}/ping", timeout=30).status_code == 404  # the fake has no peers
+        return all(is_reset(connection) for connection in idle)
+
+    wait_until(still_answered)
+
+
+def test_clients_that_do_not_read_do_not_keep_readers_out(server: Server, idle: list[socket.socket]) -> None:
+    assert requests.get(f"{server.url}/stats", timeout=60).status_code == 200
+    assert requests.get(f"{server.url}/test/large", timeout=60).content == b"x" * LARGE
+    assert idle
+
+
+def test_answers_nobody_takes_are_not_held_once_for_each_client(server: Server, idle: list[socket.socket]) -> None:
+    before = resident(server.worker, "VmRSS")
+    wait_until(lambda: any(is_reset(connection) for connection in idle))
+    assert resident(server.worker, "VmHWM") - before < (THREADS[READS] + 8) * LARGE
+
+
+def is_reset(connection: socket.socket) -> bool:
+    try:
+        connection.getpeername()
+    except OSError:
+        return True
+    return False
+
+
+def test_a_client_that_takes_its_answer_slowly_has_all_of_it(shared: Server) -> None:
+    with shared.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.sendall(b"GET /test/large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        got = b""
+        while data := connection.recv(65536):
+            got += data
+            time.sleep(0.002)  # its pace, not a wait
+    assert got.endswith(b"\r\n\r\n" + b"x" * LARGE)
 
 
 # Uploads ------------------------------------------------------------------------------------

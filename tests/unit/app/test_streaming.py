@@ -105,6 +105,21 @@ def test_a_stop_ends_all_and_what_comes_later(streamer: Streamer) -> None:
         assert client.stream.is_closed
 
 
+def test_a_thread_that_cannot_start_ends_that_stream_and_no_later_one(
+    streamer: Streamer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fails)
+        refused = Client(streamer)
+    assert refused.rest() == b""
+    assert refused.stream.is_closed
+    served = Client(streamer)
+    assert served.read(len(HEAD)) == HEAD
+
+
 def test_only_a_streamed_answer_is_handed_over() -> None:
     stream = FakeStream()
 

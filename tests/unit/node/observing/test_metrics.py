@@ -51,9 +51,7 @@ def test_what_is_looked_up_is_looked_up_when_it_is_asked_for() -> None:
     assert ("testmesh_memory_used_ratio", "") not in found
 
 
-@pytest.mark.parametrize(
-    "accept", ["application/openmetrics-text; version=x", ";;,"]
-)
+@pytest.mark.parametrize("accept", ["application/openmetrics-text; version=x", ";;,"])
 def test_an_accept_header_that_is_none_gives_the_usual_form(accept: str) -> None:
     assert Metrics().render(accept)[1].startswith("text/plain")
 
