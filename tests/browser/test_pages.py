@@ -27,6 +27,8 @@ NAMES = [
     "paged",
     "cut-cohort",
 ]
+# The cut cohort is the cohort's page with a hundred times as many cells, for which axe takes half a minute a mode.
+FOR_AXE = [name for name in NAMES if name != "cut-cohort"]
 CELL = "a.cell[href*='group-003'][href*='test_booking.py']"
 
 
@@ -39,7 +41,7 @@ def opened(window: "Window", address: str, name: str, **options: object) -> "Pag
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FOR_AXE)
 def test_axe_finds_nothing_serious(window: "Window", pages: str, screenshots: Path, name: str, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 

@@ -53,12 +53,12 @@ class OptionsIn(_In):
     services: list[ServiceIn] | None = Field(
         default=None, max_length=8, description="wins over the project's pyproject.toml"
     )
-    callback_url: str | None = Field(
-        default=None,
-        max_length=MAX_URL,
-        description="is told when the evaluation has ended, by a signed POST; http or https, at a public address",
-        examples=["https://grades.example.org/testmesh"],
-        json_schema_extra={"format": "callback-url"},
+    callback_url: Annotated[str, Field(max_length=MAX_URL, json_schema_extra={"format": "callback-url"})] | None = (
+        Field(
+            default=None,
+            description="is told when the evaluation has ended, by a signed POST; http or https, at a public address",
+            examples=["https://grades.example.org/testmesh"],
+        )
     )
 
     def record(self, settings: Settings) -> Options:

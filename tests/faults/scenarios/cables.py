@@ -262,7 +262,6 @@ def slow_link_one_near(cluster: Cluster) -> None:
     "network",
     "every frame is 50 to 350 ms late, so that they overtake each other, and 20 % come twice: no death",
     needs=("network",),
-    is_short=True,
 )
 def late_and_twice(cluster: Cluster) -> None:
     evaluations = [cluster.submit(sleepers(4), at=0)]

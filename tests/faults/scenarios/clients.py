@@ -23,7 +23,6 @@ _BOUNDARY = "a-boundary-of-the-tests"
     "retry-after-202",
     "client",
     "the entrance is killed after its 202; the client sends the same again, with its key, to the others",
-    is_short=True,
 )
 def retry_after_acknowledgement(cluster: Cluster) -> None:
     sent = work(PASSING, FAILING, sleeping(1.0))
