@@ -42,9 +42,6 @@ def _format() -> None:
     name = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9-]{0,20}", fullmatch=True)
     urls = st.builds("{}://github.com/{}/{}{}".format, st.sampled_from(["http", "https"]), name, name, _TAILS)
     schemathesis.openapi.format("github-repository", urls)
-    schemathesis.openapi.format(
-        "callback-url", st.builds("{}://{}.example.org/{}".format, st.sampled_from(["http", "https"]), name, name)
-    )
 
 
 _TAILS = st.sampled_from(["", "/", ".git", "/tree/main", "/tree/a/b"])

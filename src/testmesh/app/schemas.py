@@ -17,6 +17,8 @@ EXAMPLE_ID = "6f1c1a52-6c1f-4d57-9d0e-0a4f7d0c8f11"
 EXAMPLE_URL = "https://github.com/owner/repo"
 _PRINTABLE = r"^[^\x00-\x1f\x7f]*[^\x00-\x20\x7f][^\x00-\x1f\x7f]*$"
 _TOKEN = r"^[!-~]+$"  # noqa: S105 - a pattern
+# For readers of the document, who mostly give names; addresses are taken too, where they are public.
+_CALLBACK = r"^https?://[A-Za-z0-9][A-Za-z0-9-]{0,40}(\.[A-Za-z][A-Za-z0-9-]{0,20}){1,3}(:[1-9][0-9]{0,3})?(/[!$-\[\]-~]{0,500})?$"
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -53,12 +55,10 @@ class OptionsIn(_In):
     services: list[ServiceIn] | None = Field(
         default=None, max_length=8, description="wins over the project's pyproject.toml"
     )
-    callback_url: Annotated[str, Field(max_length=MAX_URL, json_schema_extra={"format": "callback-url"})] | None = (
-        Field(
-            default=None,
-            description="is told when the evaluation has ended, by a signed POST; http or https, at a public address",
-            examples=["https://grades.example.org/testmesh"],
-        )
+    callback_url: Annotated[str, Field(max_length=MAX_URL, json_schema_extra={"pattern": _CALLBACK})] | None = Field(
+        default=None,
+        description="is told when the evaluation has ended, by a signed POST; http or https, at a public address",
+        examples=["https://grades.example.org/testmesh"],
     )
 
     def record(self, settings: Settings) -> Options:
