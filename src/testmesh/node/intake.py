@@ -22,9 +22,9 @@ from testmesh.node.copying.archives import ArchiveStore
 from testmesh.node.copying.claims import KEY_USED
 from testmesh.node.copying.copies import with_holders
 from testmesh.node.copying.holding import Holding
+from testmesh.node.detector import Detector
 from testmesh.node.membership.ownership import rendezvous
 from testmesh.node.messaging.peers import PeerClient
-from testmesh.node.sources import detect_projects
 from testmesh.node.storage.ledger import Ledger
 from testmesh.node.storage.replica import Changes
 from testmesh.sealing import seal
@@ -48,6 +48,7 @@ class Intake:
         ledger: Ledger,
         archives: ArchiveStore,
         holding: Holding,
+        detector: Detector,
         peers: PeerClient,
         clock: Clock,
         seal_key: str,
@@ -60,6 +61,7 @@ class Intake:
         self._fetcher = holding.fetcher
         self._durable = holding.durable
         self._claims = holding.claims
+        self._detector = detector
         self._peers = peers
         self._clock = clock
         self._seal_key = seal_key
@@ -85,7 +87,7 @@ class Intake:
             check_archive(upload, self._limits)
             if tests is not None:
                 check_archive(tests, self._limits)
-            projects = noted(detect_projects(upload, name, tests, prefix=False))
+            projects = noted(self._detector.projects(upload, name, tests, prefix=False))
             with self._turn(key, body_digest), self._archives.taking() as take:
                 evaluation_id, known = self._identify(key, body_digest)
                 if known:

@@ -20,6 +20,7 @@ from testmesh.node.copying.archives import ArchiveStore
 from testmesh.node.copying.cleaner import Cleaner
 from testmesh.node.copying.holding import Holding
 from testmesh.node.copying.replicator import Replicator
+from testmesh.node.detector import Detector
 from testmesh.node.document import document
 from testmesh.node.driving.coordinator import Coordinator
 from testmesh.node.driving.history import History
@@ -124,11 +125,13 @@ class Node(Generic[P]):
             self._mesh.live,
             self._condition.disk_is_full,
         )
+        detector = Detector()
         self._intake = Intake(
             settings,
             self._ledger,
             parts.archives,
             self._holding,
+            detector,
             parts.peers,
             parts.clock,
             parts.seal_key,
@@ -141,6 +144,7 @@ class Node(Generic[P]):
             parts.archives,
             self._holding.durable,
             parts.fetcher,
+            detector,
             parts.seal_key,
             self._mesh.live,
         )

@@ -12,17 +12,17 @@ from pathlib import Path
 
 from testmesh.errors import DiskFullError, InfrastructureError, SourceError, SubmissionError, TestmeshError
 from testmesh.logs import about
-from testmesh.model import Evaluation, Project, Source
+from testmesh.model import Evaluation, Source
 from testmesh.node.copying.archives import ArchiveStore
 from testmesh.node.copying.copies import with_holders
 from testmesh.node.copying.durable import DurableCopies
+from testmesh.node.detector import Detector
 from testmesh.node.membership.ownership import rendezvous
 from testmesh.node.storage.ledger import Ledger
 from testmesh.node.storage.replica import Changes
 from testmesh.sealing import unseal
 from testmesh.settings import Settings
-from testmesh.testing.archive import ArchiveLimits, ZipTree, check_archive
-from testmesh.testing.detection import detect
+from testmesh.testing.archive import ArchiveLimits, check_archive
 from testmesh.testing.github import RepositoryFetcher
 from testmesh.testing.notes import joined
 from testmesh.testing.repository_url import parse_repository_url
@@ -32,14 +32,6 @@ _AT_ONCE = 4
 _SETTLE_AGAIN_S = 5.0
 _AGAIN_S = 10.0  # after a fault of this node's own
 _TRIES = 6  # then it is final, as an evaluation must not wait for ever; a full disk is waited for
-
-
-def detect_projects(archive: Path, name: str, tests: Path | None, *, prefix: bool) -> tuple[Project, ...]:
-    """The projects of a checked zip, as `detect` finds them. Raises NothingToTestError."""
-    with contextlib.ExitStack() as opened:
-        tree = opened.enter_context(ZipTree(archive))
-        overlay = opened.enter_context(ZipTree(tests)) if tests is not None else None
-        return detect(tree, name, overlay, prefix=prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +53,7 @@ class SourceResolver:
         archives: ArchiveStore,
         durable: DurableCopies,
         fetcher: RepositoryFetcher,
+        detector: Detector,
         seal_key: str,
         live: Callable[[], tuple[str, ...]],
     ) -> None:
@@ -69,6 +62,7 @@ class SourceResolver:
         self._archives = archives
         self._durable = durable
         self._fetcher = fetcher
+        self._detector = detector
         self._seal_key = seal_key
         self._live = live
         self._limits = ArchiveLimits(settings.max_upload, settings.max_unpacked, settings.max_entries)
@@ -189,7 +183,7 @@ class SourceResolver:
             plain = unseal(self._seal_key, token, evaluation.id) if token else None
             fetched = self._fetcher.fetch(repository, plain, part)
             check_archive(part, self._limits)
-            projects = detect_projects(part, source.name, self._staffs_tests(evaluation), prefix=True)
+            projects = self._detector.projects(part, source.name, self._staffs_tests(evaluation), prefix=True)
             with self._archives.taking() as take:
                 archive = take(part)
                 kept.enter_context(self._archives.keeping([archive]))

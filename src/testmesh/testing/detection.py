@@ -13,6 +13,7 @@ from testmesh.model import Project
 from testmesh.testing.cohort import MAX_COMPARED, is_support
 from testmesh.testing.expected_environment import EnvironmentReader
 from testmesh.testing.intruders import TEST_FOLDERS
+from testmesh.testing.known_modules import KnownModules
 from testmesh.testing.module_reader import ModuleReader
 from testmesh.testing.modules import Allowance
 from testmesh.testing.overlay import below_root, overlay_project
@@ -25,7 +26,9 @@ _MAX_CONFIGS = 8 * 1024 * 1024  # bytes of configuration files of one archive th
 _MAX_GLOB_STEPS = 200_000  # names compared with globs of testpaths in one archive
 
 
-def detect(tree: Tree, name: str, overlay: Tree | None = None, *, prefix: bool = False) -> tuple[Project, ...]:
+def detect(
+    tree: Tree, name: str, overlay: Tree | None = None, *, prefix: bool = False, parsed: KnownModules | None = None
+) -> tuple[Project, ...]:
     """Find the projects of an archive, sorted by name, their modules by path.
 
     Args:
@@ -33,6 +36,7 @@ def detect(tree: Tree, name: str, overlay: Tree | None = None, *, prefix: bool =
         overlay: the staff's tests; then the modules are theirs alone, the same for every project.
         prefix: the archive is a repository, its wrapping folder stripped already: `name` is the root's name, and goes
             before the paths of the others.
+        parsed: test files that are known from other archives; those that are parsed here are added.
 
     Raises:
         NothingToTestError: there is no module at all.
@@ -41,7 +45,7 @@ def detect(tree: Tree, name: str, overlay: Tree | None = None, *, prefix: bool =
     top = Below(tree, wrapper)
     search = _Search(top)
     found = search.modules()
-    reader, environments = ModuleReader(), EnvironmentReader()
+    reader, environments = ModuleReader(parsed), EnvironmentReader()
     if overlay is None:
         if not found:
             raise NothingToTestError(

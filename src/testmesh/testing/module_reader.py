@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from testmesh.model import ModulePlan
 from testmesh.testing.cohort import digest_of
+from testmesh.testing.known_modules import KnownModules, Names
 from testmesh.testing.modules import MAX_SOURCE, Allowance, content_of, is_parsable, read_module
 from testmesh.testing.ports import port_users
 from testmesh.testing.pytest_config import PytestConfig
@@ -16,12 +17,13 @@ _MAX_FOLLOWED = 8 * 1024 * 1024  # bytes of sources of one archive whose imports
 
 
 class ModuleReader:
-    """Reads test files within bounds for the whole archive."""
+    """Reads test files within bounds for the whole archive. What is in `parsed` costs it nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, parsed: KnownModules | None = None) -> None:
         self._parsing, self._reading = Allowance(_MAX_PARSED), Allowance(_MAX_READ)
         self._following = Allowance(_MAX_FOLLOWED)
-        self._known: dict[tuple[str, PytestConfig], ModulePlan] = {}  # a cohort's test files are parsed once
+        self._parsed = parsed or KnownModules()
+        self._counted: dict[tuple[str, Names], ModulePlan] = {}  # what this archive may not have parsed
 
     def plans(
         self, tree: Tree, modules: Iterable[str], config: PytestConfig
@@ -43,11 +45,17 @@ class ModuleReader:
 
     def _plan(self, source: bytes, content: str, config: PytestConfig) -> ModulePlan:
         """Of a file at any path."""
-        if (content, config) not in self._known:
-            parse = is_parsable(source) and self._parsing.take(len(source))
-            names = (config.python_functions, config.python_classes)
-            self._known[content, config] = read_module(source, "", *names, parse=parse, content=content)
-        return self._known[content, config]
+        names = (config.python_functions, config.python_classes)
+        known = self._parsed.get(content, names) or self._counted.get((content, names))
+        if known is not None:
+            return known
+        parse = is_parsable(source) and self._parsing.take(len(source))
+        plan = read_module(source, "", *names, parse=parse, content=content)
+        if parse:
+            self._parsed.put(content, names, plan)
+        else:
+            self._counted[content, names] = plan
+        return plan
 
     def digests(self, tree: Tree, paths: Iterable[str]) -> dict[str, str]:
         sizes = tree.files()

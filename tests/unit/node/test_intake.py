@@ -25,6 +25,7 @@ from testmesh.errors import (
 from testmesh.model import Evaluation, Options, Source, SourceKind
 from testmesh.node.copying.archives import ArchiveStore
 from testmesh.node.copying.holding import Holding
+from testmesh.node.detector import Detector
 from testmesh.node.intake import Intake
 from testmesh.node.membership.ownership import rendezvous, successor
 from testmesh.node.messaging.messages import FetchOrder, FetchProgress, Replicate
@@ -72,6 +73,7 @@ class Node:
             self.ledger,
             self.archives,
             self.holding,
+            Detector(),
             self.peers,
             clock,
             "seal",

@@ -16,6 +16,7 @@ from testmesh.model import Evaluation, Source, SourceKind
 from testmesh.node import sources as module
 from testmesh.node.copying.archives import ArchiveStore
 from testmesh.node.copying.durable import DurableCopies
+from testmesh.node.detector import Detector
 from testmesh.node.messaging.peers import PeerClient
 from testmesh.node.sources import SourceResolver
 from testmesh.node.storage.ledger import Ledger
@@ -56,7 +57,9 @@ class Room:
         self.durable = DurableCopies("me:1", cast(PeerClient, SimpleNamespace()), SystemClock())
         self.fetcher = Fetcher()
         fetcher = cast(RepositoryFetcher, self.fetcher)
-        self.resolver = SourceResolver(settings, self.ledger, self.archives, self.durable, fetcher, "key", lambda: ())
+        self.resolver = SourceResolver(
+            settings, self.ledger, self.archives, self.durable, fetcher, Detector(), "key", lambda: ()
+        )
 
     def resolved(self, **fields: Any) -> Source:
         self.begin(**fields)
