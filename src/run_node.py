@@ -1,8 +1,11 @@
 """One node in the foreground, set up by MESH_ variables alone. SIGTERM drains, then stops."""
 
+import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent))  # runs without an install
@@ -25,5 +28,14 @@ def main() -> int:
     return serve(settings, lambda: build_node(settings, environ))
 
 
+def leave(status: int) -> NoReturn:
+    """End at once: to free all that it holds takes an interpreter a quarter of a second, for nothing."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -12,12 +12,13 @@ from testmesh.app.factory import create_app
 from testmesh.app.peer_routes import register_peer_routes
 from testmesh.app.server import Lifecycle
 from testmesh.app.worker import WsgiApp
-from testmesh.clock import SystemClock
+from testmesh.clock import Clock, SystemClock
 from testmesh.errors import SettingsError
 from testmesh.load_balance.least_loaded import LeastLoaded
 from testmesh.load_balance.policy import Policy
 from testmesh.load_balance.round_robin import RoundRobin
-from testmesh.node.callbacks.http_courier import HttpCourier, trusted_certificates
+from testmesh.node.callbacks.callbacks import Courier
+from testmesh.node.callbacks.http_courier import HttpCourier, KeylessCourier, trusted_certificates
 from testmesh.node.copying.archives import ArchiveStore
 from testmesh.node.messaging.http_peers import HttpPeers
 from testmesh.node.node import Node, Parts
@@ -101,12 +102,7 @@ def build_node(settings: Settings, environ: Mapping[str, str]) -> tuple[Lifecycl
         fetcher=RepositoryFetcher(settings.github_api, limits, clock),
         clock=clock,
         seal_key=secret,
-        courier=HttpCourier(
-            settings.callback_secret,
-            clock,
-            trusted_certificates(environ.get("REQUESTS_CA_BUNDLE")),
-            private=settings.callback_private,
-        ),
+        courier=_courier(settings, clock, environ),
         slots=settings.slots or automatic_slots(sensor.cores, sensor.memory),
         sensor=sensor,
         gates=HostGates(ceil(sensor.cores), name=gate_name(sensor.scope)),
@@ -133,6 +129,14 @@ def check_sandbox(settings: Settings, isolation: IsolationLevel) -> None:
             f"MESH_SANDBOX={settings.sandbox} cannot be had here{_because(isolation.cause)}; the best there is, is "
             f"{isolation.sandbox!r}: set that, or auto"
         )
+
+
+def _courier(settings: Settings, clock: Clock, environ: Mapping[str, str]) -> Courier:
+    """Raises SettingsError where the authorities that it is to trust cannot be read."""
+    if settings.callback_secret is None:
+        return KeylessCourier()
+    trusted = trusted_certificates(environ.get("REQUESTS_CA_BUNDLE"))
+    return HttpCourier(settings.callback_secret, clock, trusted, private=settings.callback_private)
 
 
 def make_policy(name: str) -> Policy:

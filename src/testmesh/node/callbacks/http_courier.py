@@ -69,12 +69,20 @@ def trusted_certificates(bundle: str | None = None) -> ssl.SSLContext:
     return context
 
 
+class KeylessCourier:
+    """Of a node that cannot sign: nothing is sent."""
+
+    def deliver(self, url: str, evaluation_id: str, body: bytes) -> int:
+        del url, evaluation_id, body
+        raise NoKeyError("Set MESH_CALLBACK_SECRET, the same on every node, to have callbacks signed and sent.")
+
+
 class HttpCourier:
-    """Safe from any thread. Without a `key` nothing can be signed, so nothing is sent."""
+    """Safe from any thread. What it sends is signed with `key`."""
 
     def __init__(
         self,
-        key: str | None,
+        key: str,
         clock: Clock,
         context: ssl.SSLContext,
         *,
@@ -92,11 +100,8 @@ class HttpCourier:
 
         Raises:
             CallbackError: there was none, or the URL may not be called.
-            NoKeyError: without a key nothing is sent.
         """
         end = self._clock.monotonic() + TIMEOUT_S
-        if self._key is None:
-            raise NoKeyError("Set MESH_CALLBACK_SECRET, the same on every node, to have callbacks signed and sent.")
         try:
             target = parse_target(url, private=self._private)
         except MalformedError as error:

@@ -15,7 +15,7 @@ from testmesh.clock import FakeClock, SystemClock
 from testmesh.errors import DiskFullError
 from testmesh.model import Counts, Evaluation, ModuleState, Options, Verdict
 from testmesh.node.callbacks.callbacks import Callbacks, Courier
-from testmesh.node.callbacks.http_courier import CallbackError, HttpCourier, trusted_certificates
+from testmesh.node.callbacks.http_courier import CallbackError, HttpCourier, KeylessCourier, trusted_certificates
 from testmesh.node.callbacks.message import body_of
 from testmesh.node.storage.ledger import Ledger
 from testmesh.node.storage.replica import Changes, ModuleRecord
@@ -239,7 +239,7 @@ def test_a_node_without_a_key_leaves_it_to_another(
 ) -> None:
     monkeypatch.setattr("testmesh.node.callbacks.plan.PAUSES_S", (0.01,))
     ledger = Ledger(LockedStore(), ME)
-    without_key = make(HttpCourier(None, SystemClock(), trusted_certificates()), ledger=ledger)
+    without_key = make(KeylessCourier(), ledger=ledger)
     without_key.callbacks.start()
     ledger.merge(ended(), publish=True)
     until(lambda: "MESH_CALLBACK_SECRET" in caplog.text)
