@@ -3,10 +3,12 @@
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from testmesh.model import Counts, EvaluationStatus, ModuleState, ProjectStatus, Verdict
 
 FULL_GRADE = 20.0
+_MOST_KEPT = 4096  # percentages of different counts: a class's modules have mostly the same few
 _UNGRADED = (ProjectStatus.SOURCE_FAILED, ProjectStatus.INFRA_FAILED)
 
 
@@ -62,6 +64,7 @@ class EvaluationTotals:
     pending: int
 
 
+@lru_cache(_MOST_KEPT)
 def percentages_of(counts: Counts) -> Percentages:
     """Of a module or of anything that only its tests decide; `nota` is what they alone would give."""
     share = _share_passed(counts)
@@ -78,7 +81,7 @@ def project_summary(
     verdicts = [module.verdict for module in modules]
     return ProjectSummary(
         status=_project_status(verdicts, source_error is not None),
-        counts=sum((module.counts for module in modules if module.verdict.is_final), Counts()),
+        counts=_sum(module.counts for module in modules if module.verdict.is_final),
         errors=sum(verdict.counts_as_error for verdict in verdicts),
         executed=sum(verdict.is_final for verdict in verdicts),
         running=verdicts.count(Verdict.RUNNING),
@@ -89,7 +92,7 @@ def project_summary(
 
 def evaluation_summary(projects: Sequence[ProjectSummary]) -> EvaluationTotals:
     """All projects of an evaluation: the grade is the mean of those that have one, %passed is over all tests."""
-    counts = sum((project.counts for project in projects), Counts())
+    counts = _sum(project.counts for project in projects)
     grades = [project.grade for project in projects if project.grade is not None]
     percentages = percentages_of(counts)
     return EvaluationTotals(
@@ -143,6 +146,17 @@ def _project_status(verdicts: Sequence[Verdict], has_no_source: bool) -> Project
 def _share_passed(counts: Counts) -> float | None:
     total = counts.passed + counts.failed + counts.errors
     return counts.passed / total if total else None
+
+
+def _sum(counted: Iterable[Counts]) -> Counts:
+    """Of thousands, so nothing is made for each."""
+    passed = failed = errors = skipped = 0
+    for counts in counted:
+        passed += counts.passed
+        failed += counts.failed
+        errors += counts.errors
+        skipped += counts.skipped
+    return Counts(passed, failed, errors, skipped)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -27,12 +27,11 @@ class Book:
 
     # Evaluations -----------------------------------------------------------------------------
 
-    def take_up(self, evaluation: Evaluation, states: Sequence[ModuleState]) -> list[Module]:
-        """An evaluation, or what became known of one. Gives the modules that had no state yet."""
+    def take_up(self, evaluation: Evaluation, states: Sequence[ModuleState]) -> None:
+        """An evaluation, or what became known of one."""
         known = {(state.project, state.module): state for state in states}
         job = self.jobs.setdefault(evaluation.id, Job(evaluation))
         job.evaluation, earlier, job.modules = evaluation, job.modules, {}
-        created = []
         for number, source in enumerate(evaluation.sources):
             for project in source.projects:
                 for plan in project.modules:
@@ -40,15 +39,12 @@ class Book:
                     module, state = earlier.pop(key, None), known.get(key)
                     if module is None:
                         module = self._taken_up(job, state, project, plan)
-                        if state is None:
-                            created.append(module)
                     elif state is not None and state.verdict.is_final and not module.is_over:
                         self.end(module, state)  # it ended under another owner
                     module.source, module.project = number, project
                     job.modules[key] = module
         for module in earlier.values():
             self._let_go(module)
-        return created
 
     def _taken_up(self, job: Job, known: ModuleState | None, project: Project, plan: ModulePlan) -> Module:
         """A module as the store knows it. Of one that runs, the worker may still have the attempt."""

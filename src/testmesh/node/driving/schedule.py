@@ -35,14 +35,13 @@ class Schedule:
     # Evaluations -----------------------------------------------------------------------------
 
     def update(self, evaluation: Evaluation, states: Sequence[ModuleState]) -> list[ModuleRecord]:
-        """Take up an evaluation, or what became known of one. Gives new `pending` states of modules without one.
+        """Take up an evaluation, or what became known of one.
 
-        Of an evaluation that is cancelled, the `cancelled` states of what has not ended.
+        That a module waits to be placed is not recorded: one without a record is pending. Of an evaluation that is
+        cancelled this gives the `cancelled` states of what has not ended.
         """
-        created = self._book.take_up(evaluation, states)
-        if evaluation.cancelled:
-            return self._cancel(evaluation.id)
-        return [ModuleRecord(module.state) for module in created]
+        self._book.take_up(evaluation, states)
+        return self._cancel(evaluation.id) if evaluation.cancelled else []
 
     def drop(self, evaluation_id: str) -> None:
         """Another node drives it now, or it has ended."""

@@ -82,15 +82,13 @@ def only(records: list[ModuleRecord]) -> ModuleState:
 
 
 class TestTakingUp:
-    def test_modules_without_a_state_get_a_pending_one(self) -> None:
+    def test_modules_without_a_record_are_placed_and_get_none_before_they_begin(self) -> None:
         schedule = Schedule(LeastLoaded())
-        created = schedule.update(evaluation("e1", {"p": ["t1", "t2"], "q": ["t1"]}, epoch=2), [])
-        assert [record.state for record in created] == [
-            ModuleState("e1", "p", "t1", epoch=2),
-            ModuleState("e1", "p", "t2", epoch=2),
-            ModuleState("e1", "q", "t1", epoch=2),
-        ]
-        assert schedule.update(evaluation("e1", {"p": ["t1", "t2"], "q": ["t1"]}, epoch=2), []) == []
+        taken = evaluation("e1", {"p": ["t1", "t2"], "q": ["t1"]}, epoch=2)
+        assert schedule.update(taken, []) == []
+        assert schedule.update(taken, []) == []
+        ((_, order),) = schedule.place([A], 0)
+        assert set(order.tasks) == {Task("p", "t1", 2, 1), Task("p", "t2", 2, 1), Task("q", "t1", 2, 1)}
 
     def test_results_that_are_there_are_not_run_again(self) -> None:
         done = ModuleState("e1", "p", "test_1.py", Verdict.FAILED, attempt=1)
@@ -110,10 +108,11 @@ class TestTakingUp:
         schedule = driving(evaluation(sources=(open_,)))
         assert not schedule.is_complete("e1")
 
-        created = schedule.update(evaluation("e1", {"r": ["t"]}), [])
+        schedule.update(evaluation("e1", {"r": ["t"]}), [])
 
-        assert only(created).project == "r"
         assert not schedule.is_complete("e1")
+        ((_, order),) = schedule.place([A], 0)
+        assert order.tasks == (Task("r", "t", 0, 1),)
 
     def test_modules_of_a_source_that_was_replaced_are_forgotten(self) -> None:
         schedule = driving(evaluation("e1", {"late": ["t"]}))
