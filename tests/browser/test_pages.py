@@ -29,6 +29,8 @@ NAMES = [
 ]
 # The cut cohort is the cohort's page with a hundred times as many cells, for which axe takes half a minute a mode.
 FOR_AXE = [name for name in NAMES if name != "cut-cohort"]
+# All rows of a table are made by the same lines of a template, and axe takes seconds for hundreds of them.
+REMOVE_ROWS = "document.querySelectorAll('tbody tr:nth-child(n + 9)').forEach(row => row.remove())"
 CELL = "a.cell[href*='group-003'][href*='test_booking.py']"
 
 
@@ -44,16 +46,19 @@ def opened(window: "Window", address: str, name: str, **options: object) -> "Pag
 def test_axe_finds_nothing_serious(window: "Window", pages: str, screenshots: Path, name: str) -> None:
     from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 
-    page = opened(window, pages, name, color_scheme="light")
-    grave = []
-    modes: tuple[tuple[Literal["light", "dark"], dict[str, list[str]] | None], ...]
-    modes = ("light", None), ("dark", {"runOnly": ["color-contrast"]})  # nothing but colours depends on it
-    for scheme, rules in modes:
+    page = opened(window, pages, name, color_scheme="dark")
+    schemes: tuple[tuple[Literal["light", "dark"], dict[str, list[str]]], ...]
+    schemes = ("dark", {"runOnly": ["color-contrast"]}), ("light", {})  # nothing but colours depends on it
+    for scheme, _ in schemes:
         page.emulate_media(color_scheme=scheme)
         if name == "nodes":
             page.locator("#plots canvas").first.wait_for()
         page.screenshot(path=screenshots / f"{name}-{scheme}.png")
-        result = Axe().run(page, options=rules).response
+    page.evaluate(REMOVE_ROWS)
+    grave = []
+    for scheme, rules in schemes:
+        page.emulate_media(color_scheme=scheme)
+        result = Axe().run(page, options={"resultTypes": ["violations"], **rules}).response
         assert result["passes"], "it has looked at something"
         grave += [
             (scheme, violation["id"], violation["help"], violation["nodes"][0]["html"][:200])

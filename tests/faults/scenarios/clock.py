@@ -12,7 +12,6 @@ HOUR = 3600.0
     "clock",
     "the clock of one node jumps an hour ahead while an evaluation runs",
     needs=("clock",),
-    is_short=True,
 )
 def one_ahead(cluster: Cluster) -> None:
     evaluation = cluster.submit(sleepers(8))

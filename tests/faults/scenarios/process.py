@@ -16,7 +16,7 @@ def nobody_died(cluster: Cluster) -> None:
             cluster.break_("E", f"node {node.number} declared node {numbers.get(death.address)} dead")
 
 
-@scenario("kill-worker", "process", "kill -9 of a node that runs modules of another's evaluation", is_short=True)
+@scenario("kill-worker", "process", "kill -9 of a node that runs modules of another's evaluation")
 def kill_worker(cluster: Cluster) -> None:
     evaluation = cluster.submit(sleepers(8))
     cluster.wait_running(at=2)
