@@ -11,7 +11,7 @@ import pytest
 from testmesh.testing.folders import remove_tree
 from tests.support.once import SHARED_FOLDER
 
-PROCESSES_A_CORE, MAX_PROCESSES = 2, 8
+PROCESSES_A_CORE, MAX_PROCESSES = 2.5, 8
 # Run by one process, one after the other: the tests of a file share what takes long to start, those of tests/docker an
 # engine, those of an attack's level a node, tricks and their like a table of runs. xdist has a mark for that, but with
 # pytest 9.2 it does nothing (pytest-xdist issue 1386).
@@ -75,7 +75,7 @@ def _turn(nodeid: str) -> int:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Of `-n auto`: tests of real nodes mostly wait."""
-    return min(PROCESSES_A_CORE * (os.cpu_count() or 1), MAX_PROCESSES)
+    return min(round(PROCESSES_A_CORE * (os.cpu_count() or 1)), MAX_PROCESSES)
 
 
 @pytest.hookimpl(optionalhook=True)

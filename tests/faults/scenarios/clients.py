@@ -150,7 +150,6 @@ def cancel_and_kill(cluster: Cluster) -> None:
     "reads-during-kill",
     "client",
     "200 reads of the survivors, in turn, while a node is killed: none fails",
-    is_short=True,
 )
 def reads_during_kill(cluster: Cluster) -> None:
     ended = cluster.submit(work(PASSING, FAILING), at=0)
