@@ -97,6 +97,7 @@ class WarmParents:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()  # by the key of their environment, last used last
         self._retry_at: dict[Path, float] = {}  # where the index or the disk was at fault
         self._maker = ThreadPoolExecutor(1, thread_name_prefix="warm")
+        self._starting: LauncherProcess | None = None
         self._closed = False
 
     def of(self, environment: Environment) -> WarmParent | None:
@@ -143,7 +144,10 @@ class WarmParents:
         with self._lock:
             self._closed = True
             kept, self._kept = list(self._kept.values()), OrderedDict()
+            starting = self._starting
         self._maker.shutdown(wait=False, cancel_futures=True)
+        if starting is not None:  # else it would outlive the node by what it takes to warm up
+            starting.close()
         for each in kept:
             each.close()
 
@@ -203,7 +207,12 @@ class WarmParents:
         launcher = warm_launcher(held.python)
         readable = (str(held.bin_dir.parent), *map(str, held.readable))
         kept = _Kept(WarmParent(launcher, readable), lease)
-        if not launcher.wait_ready(_READY_S):
+        with self._lock:
+            self._starting = None if self._closed else launcher
+        is_ready = self._starting is not None and launcher.wait_ready(_READY_S)
+        with self._lock:
+            self._starting = None
+        if not is_ready:
             kept.close()
             return None
         return kept

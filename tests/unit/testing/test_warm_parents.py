@@ -18,11 +18,13 @@ from testmesh.model import Counts
 from testmesh.testing.boxes import Boxes
 from testmesh.testing.environment_shelf import Environment
 from testmesh.testing.environments import EnvironmentCache
+from testmesh.testing.launcher_process import LauncherProcess
 from testmesh.testing.requirements import RequirementSet
 from testmesh.testing.runner import ModuleRunner
 from testmesh.testing.warm_parents import WarmParent, WarmParents, warm_launcher
 from tests.support.boxes import reachable_folder
 from tests.support.projects import bare_environment, request_for, wait_until, write_project
+from tests.support.waiting import until
 from tests.support.warm import WarmRunner, warm_parent
 
 
@@ -413,3 +415,22 @@ def test_nothing_is_started_after_the_end(parents: WarmParents, place: Path) -> 
     assert parents.of(theirs) is None
     assert parent is not None
     assert parent.launcher.pid is None
+
+
+def test_one_that_warms_up_at_the_end_is_not_left(
+    parents: WarmParents, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[LauncherProcess] = []
+
+    def recorded(python: Path) -> LauncherProcess:
+        started.append(warm_launcher(python))
+        return started[-1]
+
+    monkeypatch.setattr("testmesh.testing.warm_parents.warm_launcher", recorded)
+    parents.want(environment(bare_environment(place / "env")))
+    until(lambda: started and started[0].pid is not None)
+    pid = started[0].pid
+    assert pid is not None
+    assert _is_alive(pid)
+    parents.close()
+    assert not _is_alive(pid)
